@@ -1,0 +1,3 @@
+from blockmerge.cli import app
+
+app(prog_name="python -m blockmerge")

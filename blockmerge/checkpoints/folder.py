@@ -1,0 +1,128 @@
+"""A folder as a Checkpoint: config, headers and side files, all checked, no weights read."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from blockmerge.checkpoints.refusals import (
+    missing_folder,
+    refuse_config,
+    refuse_depth,
+    refuse_folder,
+    refuse_tensors,
+)
+from blockmerge.checkpoints.shards import INDEX, Shards, read_shards
+from blockmerge.checkpoints.side_files import find_side_files, leads_out
+from blockmerge.checkpoints.strict_json import read_object
+from blockmerge.core.tensors import Checkpoint, ShardFile, TensorSpec
+from blockmerge.errors import CheckpointError, SourceChangedError
+
+CONFIG = "config.json"
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Read what a folder says of itself.
+
+    Raises CheckpointError with everything that is wrong with it, or with the one reason why it is no model.
+    """
+    if not _is_folder(folder):
+        raise CheckpointError(missing_folder(folder))
+    folder = folder.resolve() if folder.name == ".." else folder.absolute()
+    listing = _list(folder)
+    refusal = refuse_folder(folder.name, listing)
+    if refusal:
+        raise CheckpointError(refusal)
+    problems = [*_links_out(folder, listing)]
+    config, shards = _read(folder, listing, problems)
+    side = find_side_files(folder, shards.headers if shards else ())
+    problems += side.problems
+    if config is not None and shards is not None:
+        problems += [refusal for refusal in _refusals(config, shards.tensors) if refusal]
+    if problems or config is None or shards is None:
+        raise CheckpointError(*problems)
+    return Checkpoint(
+        folder=folder,
+        config=config,
+        tensors=shards.tensors,
+        shards=tuple(
+            ShardFile(name, header.size, header.mtime_ns, header.inode) for name, header in shards.headers.items()
+        ),
+        side_files=side.files,
+        skipped=side.skipped,
+        header_digest=_digest(shards.tensors.values()),
+        warnings=shards.warnings,
+    )
+
+
+def check_unchanged(checkpoint: Checkpoint) -> None:
+    """Raises SourceChangedError when a weight file is no longer the one whose header was read."""
+    changed = [shard.name for shard in checkpoint.shards if not _is_unchanged(checkpoint.folder / shard.name, shard)]
+    if changed:
+        raise SourceChangedError(
+            f"{', '.join(changed)} of {checkpoint.name} changed during the merge. "
+            "Let nothing change the models, then start it again."
+        )
+
+
+def _is_unchanged(path: Path, shard: ShardFile) -> bool:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
+    return (status.st_size, status.st_mtime_ns, status.st_ino) == (shard.size, shard.mtime_ns, shard.inode)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be opened: {error.strerror}. Choose another folder.") from error
+
+
+def _list(folder: Path) -> frozenset[str]:
+    try:
+        return frozenset(path.name for path in folder.iterdir())
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be listed: {error.strerror}. Choose another folder.") from error
+
+
+def _links_out(folder: Path, listing: Iterable[str]) -> Iterable[str]:
+    root = Path(os.path.realpath(folder))
+    for name in sorted(listing):
+        if (name in (CONFIG, INDEX) or name.endswith(".safetensors")) and leads_out(folder / name, root):
+            yield f"{name} is a link that leads out of {folder.name}. Put the file itself there."
+
+
+def _read(
+    folder: Path, listing: frozenset[str], problems: list[str]
+) -> tuple[Mapping[str, object] | None, Shards | None]:
+    """Config and headers, each None where `problems` grew; nothing is opened where a link has led out before."""
+    if problems:
+        return None, None
+    config: Mapping[str, object] | None = None
+    shards: Shards | None = None
+    try:
+        config = read_object(folder / CONFIG)
+    except CheckpointError as error:
+        problems += error.problems
+    try:
+        shards = read_shards(folder, listing)
+    except CheckpointError as error:
+        problems += error.problems
+    return config, shards
+
+
+def _refusals(config: Mapping[str, object], tensors: Mapping[str, TensorSpec]) -> Iterable[str]:
+    """One sentence on the weights and one on the depth; a quantised file's tensors would only say the same again."""
+    yield refuse_config(config) or refuse_tensors(tensors)
+    yield refuse_depth(config, tensors)
+
+
+def _digest(tensors: Iterable[TensorSpec]) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        line = json.dumps([tensor.name, tensor.dtype.code, tensor.shape, tensor.offset], separators=(",", ":"))
+        digest.update(f"{line}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,225 @@
+"""The command line: the same calls as the page. Exit 0 done, 1 failed, 2 the recipe, models or arguments are wrong.
+
+Commands import what they call when they run: `--help` needs none of it, and pydantic and torch take their time.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blockmerge.core.methods import METHODS
+from blockmerge.core.progress import Progress
+from blockmerge.errors import BlockmergeError, InputError, RecipeError
+
+if TYPE_CHECKING:
+    from blockmerge.core.plan import Plan
+
+# Without rich markup, errors are plain lines that scripts can read, and help comes in half the time.
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+Model = Annotated[str, typer.Argument(help="A folder with config.json and safetensors files.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
+RecipeFile = Annotated[Path, typer.Argument(help="A recipe, version 1; docs/recipe.md explains it.")]
+
+
+@app.callback()
+def main() -> None:
+    """Blend language models block by block. `python app.py` opens the page."""
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Every expected trouble as sentences on stderr and the exit code that belongs to it."""
+    try:
+        yield
+    except BlockmergeError as error:
+        for problem in error.problems:
+            typer.echo(problem, err=True)
+        raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
+
+
+@app.command()
+def inspect(model: Model, as_json: AsJson = False) -> None:
+    """Show stacks, layers, modules, rows, dtype, size and vocabulary: the names that a recipe may use."""
+    from blockmerge.checkpoints.models import open_models
+    from blockmerge.core.describe import count_text, describe_checkpoint, size_text
+
+    with _exit_codes():
+        value = describe_checkpoint(open_models({"model": model})["model"])
+    if as_json:
+        typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
+        return
+    typer.echo(
+        f"{value['model']}: {value['model_type']}, {count_text(value['parameters'])} parameters, {value['dtype']}"
+    )
+    typer.echo(f"{value['tensors']} tensors, {size_text(value['bytes'])} in {len(value['shards'])} file(s)")
+    for stack in value["stacks"]:
+        typer.echo(f"stack {stack['name']}: {stack['layers']} layers; lanes {', '.join(stack['lanes'])}")
+    rows = [row for stack in value["stacks"] for row in stack["rows"]] + value["rows"]
+    typer.echo(f"rows outside the layers: {', '.join(rows)}")
+    typer.echo(
+        f"vocabulary: {value['vocabulary']}; the head is {'the embeddings (tied)' if value['tied'] else 'its own'}"
+    )
+    for warning in value["warnings"]:
+        typer.echo(warning)
+
+
+@app.command()
+def template(
+    a: Model,
+    b: Model,
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "linear",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write here instead of to the terminal.")
+    ] = None,
+) -> None:
+    """Write a recipe for two models, to be edited by hand: every layer on a line of its own, all at 0.5."""
+    from blockmerge.checkpoints.models import open_models
+    from blockmerge.core.blocks import list_blocks
+    from blockmerge.core.plan import check_pair
+    from blockmerge.core.template import write_template
+
+    models = {"a": a, "b": b}
+    with _exit_codes():
+        if method not in METHODS:
+            raise RecipeError(f"--method {method}: there is no such merge method. Known: {', '.join(METHODS)}.")
+        text = write_template(models, method, list_blocks(check_pair(("a", "b"), open_models(models))))
+        if output is None:
+            typer.echo(text, nl=False)
+        else:
+            _write_new(output, text)
+
+
+def _write_new(path: Path, text: str) -> None:
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise RecipeError(f"{path} exists already. Choose another name.") from error
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be written: {error.strerror}. Choose another name.") from error
+
+
+def _plan(recipe: Path) -> "Plan":
+    from blockmerge.checkpoints.models import open_models
+    from blockmerge.core.plan import make_plan
+    from blockmerge.core.recipe import parse_recipe
+
+    parsed = parse_recipe(_read_text(recipe))
+    return make_plan(parsed, open_models(parsed.models))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error.strerror}. Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path} is not a text in UTF-8. Is this the right file?") from error
+
+
+@app.command()
+def plan(recipe: RecipeFile, as_json: AsJson = False) -> None:
+    """Say what would happen to every tensor, or every reason why it can't. Reads no weights."""
+    from blockmerge.core.describe import describe_plan, plan_sentences, size_text
+    from blockmerge.engine.estimate import estimate
+    from blockmerge.settings import read_settings
+
+    with _exit_codes():
+        made = _plan(recipe)
+        need = estimate(made, read_settings(os.environ).output)
+    if as_json:
+        value = describe_plan(made) | {"estimate": {"disk": need.disk, "free": need.free}}
+        typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
+        return
+    for sentence in plan_sentences(made):
+        typer.echo(sentence)
+    typer.echo(f"Disk: {size_text(need.disk)} of {size_text(need.free)} free.")
+
+
+@app.command()
+def merge(
+    recipe: RecipeFile,
+    out: Annotated[Path, typer.Option(help="The folder of the result; it must not exist yet.")],
+    overwrite: Annotated[bool, typer.Option(help="Replace the folder if it exists, once the result is whole.")] = False,
+    discard: Annotated[bool, typer.Option(help="Delete what an unfinished merge left behind.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Merge here and now, with a progress bar."""
+    from blockmerge.core.describe import size_text
+    from blockmerge.engine.target import Target, check_target
+
+    cancelled = _on_signals()
+    target = Target(out, overwrite, discard)
+    with _exit_codes():
+        made = _plan(recipe)
+        check_target(made, target)
+        # Only now, as whoever is refused need not wait for torch.
+        from blockmerge.engine.merge import carry_out
+
+        with _progress_bar(made.nbytes, hidden=as_json) as report:
+            result = carry_out(made, target, report=report, is_cancelled=lambda: bool(cancelled))
+    value = {"path": str(out), "digest": result.digest, "bytes": result.nbytes, "seconds": dict(result.seconds)}
+    for warning in result.warnings:
+        typer.echo(warning, err=True)
+    if as_json:
+        typer.echo(json.dumps(value | {"warnings": list(result.warnings)}, ensure_ascii=False))
+    else:
+        typer.echo(f"{out}: {size_text(result.nbytes)} in {sum(result.seconds.values()):.1f} s, digest {result.digest}")
+
+
+def _on_signals() -> list[int]:
+    """A list that fills when somebody asks to stop; the second Ctrl-C ends at once."""
+    received: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, note)
+    return received
+
+
+@contextmanager
+def _progress_bar(total: int, hidden: bool) -> Iterator[Any]:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description:6}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Bar(*columns, console=console, disable=hidden or not console.is_terminal) as bar:
+        tasks: dict[str, Any] = {}
+
+        def report(progress: Progress) -> None:
+            stage = progress.stage.value
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total)
+            bar.update(tasks[stage], completed=progress.done, total=progress.total)
+
+        yield report
+
+
+@app.command()
+def worker() -> None:
+    """Take jobs from the queue until told to stop."""
+    from blockmerge.jobs.worker import run_worker
+    from blockmerge.settings import read_settings
+
+    with _exit_codes():
+        sys.exit(run_worker(read_settings(os.environ)))

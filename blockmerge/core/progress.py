@@ -1,0 +1,25 @@
+"""How far a merge is: a stage, and bytes done of bytes planned."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    CHECK = "check"
+    MERGE = "merge"
+    VERIFY = "verify"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`done` and `total` are bytes of the result; `detail` says where in words, such as "shard 2 of 3"."""
+
+    stage: Stage
+    done: int
+    total: int
+    detail: str = ""
+
+
+Report = Callable[[Progress], None]
+IsCancelled = Callable[[], bool]

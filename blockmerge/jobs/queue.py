@@ -1,0 +1,64 @@
+"""The durable queue: the only importer of dbos, which hands tickets to the worker one at a time and remembers them.
+
+dbos knows nothing of a job but its number and attempt; everything else is in the Store.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+
+from dbos import DBOS, SetEnqueueOptions, SetWorkflowID, WorkflowSerializationFormat
+
+from blockmerge.jobs.states import Ticket
+
+_QUEUE = "merges"
+_POLL = 0.25  # seconds
+_ACTIVE = frozenset({"ENQUEUED", "DELAYED", "PENDING"})
+
+
+class MergeQueue:
+    """The tickets that wait or are being carried out."""
+
+    def __init__(self, workflow: Callable[[int, int], None]) -> None:
+        self._workflow = workflow
+
+    def put(self, ticket: Ticket) -> None:
+        """Put a ticket in line behind those of older jobs; a ticket that was put before stays what it is."""
+        # The order of job numbers, also for a job that comes back after a stop. 0 would be ahead of all.
+        with SetWorkflowID(str(ticket)), SetEnqueueOptions(priority=ticket.job):
+            DBOS.enqueue_workflow(_QUEUE, self._workflow, ticket.job, ticket.attempt)
+
+    def is_active(self, tickets: Collection[Ticket]) -> Mapping[Ticket, bool]:
+        """For each ticket that was ever put: True while it waits or is carried out, False once it is used up."""
+        named = {str(ticket): ticket for ticket in tickets}
+        found = DBOS.list_workflows(workflow_ids=list(named), load_input=False, load_output=False)
+        return {named[workflow.workflow_id]: workflow.status in _ACTIVE for workflow in found}
+
+
+@contextmanager
+def open_queue(url: str, carry_out: Callable[[Ticket], None]) -> Iterator[MergeQueue]:
+    """Start to hand out tickets, one at a time, to `carry_out`, in a thread of dbos; once per process.
+
+    `carry_out` records how a job ended in the Store and raises for bugs only: dbos would store the exception.
+    """
+    # Pinned: by default it is a hash of the source, and an edit would strand every ticket of the version before.
+    DBOS(
+        config={
+            "name": "blockmerge",
+            "system_database_url": url,
+            "application_version": "jobs-1",
+            "executor_id": "local",
+            "log_level": "WARNING",
+        }
+    )
+
+    # JSON instead of pickle. dbos' own limit of 100 recoveries is never met: every attempt has a ticket of its own.
+    @DBOS.workflow(name="merge", serialization_type=WorkflowSerializationFormat.PORTABLE)
+    def merge(job: int, attempt: int) -> None:
+        carry_out(Ticket(job, attempt))
+
+    DBOS.launch()
+    try:
+        DBOS.register_queue(_QUEUE, worker_concurrency=1, polling_interval_sec=_POLL)
+        yield MergeQueue(merge)
+    finally:
+        DBOS.destroy()

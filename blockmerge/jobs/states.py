@@ -1,0 +1,157 @@
+"""What a job is, the states it goes through, and which moves between them are legal."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from blockmerge.core.progress import Stage
+from blockmerge.errors import JobRequestError
+
+
+class JobState(StrEnum):
+    WAITING = "Waiting"
+    CHECKING = "Checking"
+    MERGING = "Merging"
+    VERIFYING = "Verifying"
+    DONE = "Done"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+
+# In these states a merge process may be at work, and the job's part folder is the job's own.
+RUNNING = frozenset({JobState.CHECKING, JobState.MERGING, JobState.VERIFYING})
+LIVE = RUNNING | {JobState.WAITING}
+
+_STOPPED = frozenset({JobState.WAITING, JobState.FAILED, JobState.CANCELLED})
+LEGAL_MOVES: Mapping[JobState, frozenset[JobState]] = {
+    JobState.WAITING: frozenset({JobState.CHECKING, JobState.FAILED, JobState.CANCELLED}),
+    # Straight to Verifying: the attempt before had published the result, but was killed before it could say so.
+    JobState.CHECKING: _STOPPED | {JobState.MERGING, JobState.VERIFYING},
+    JobState.MERGING: _STOPPED | {JobState.VERIFYING},
+    JobState.VERIFYING: _STOPPED | {JobState.DONE},
+    JobState.DONE: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+
+STATE_OF_STAGE: Mapping[Stage, JobState] = {
+    Stage.CHECK: JobState.CHECKING,
+    Stage.MERGE: JobState.MERGING,
+    Stage.VERIFY: JobState.VERIFYING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """One attempt at one job. The next attempt has another ticket, so whoever holds an old one can change nothing."""
+
+    job: int
+    attempt: int
+
+    def __str__(self) -> str:
+        return f"{self.job}.{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What a person asks for. `models` are names to show; `weights`, one per layer, and `shape` are for its picture."""
+
+    name: str
+    recipe: str
+    out: Path
+    models: tuple[str, ...]
+    weights: tuple[float, ...] = ()
+    shape: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """Bytes done of bytes planned in this stage, which began at `since`; reported at `at` (seconds since 1970)."""
+
+    stage: Stage
+    done: int
+    total: int
+    detail: str
+    since: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A row of the queue. Times are seconds since 1970; `started` is that of the current or last attempt.
+
+    `error` is set when Failed; `digest`, `nbytes`, `seconds` (of the merge alone) and `warnings` when Done.
+    """
+
+    id: int
+    name: str
+    state: JobState
+    attempt: int
+    crashes: int
+    cancel_asked: bool
+    recipe: str
+    out: Path
+    models: tuple[str, ...]
+    weights: tuple[float, ...]
+    shape: str
+    created: float
+    started: float | None
+    finished: float | None
+    error: str | None
+    digest: str | None
+    nbytes: int | None
+    seconds: float | None
+    warnings: tuple[str, ...]
+    progress: JobProgress | None
+
+    @property
+    def ticket(self) -> Ticket:
+        return Ticket(self.id, self.attempt)
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+_DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))})
+
+
+def check_result_name(name: str) -> str:
+    """The name, if it can be a folder on every system and is none of ours. Raises JobRequestError."""
+    if not _NAME.fullmatch(name):
+        if len(name) > 96:
+            raise JobRequestError(f"The name has {len(name)} characters. Use 96 at most.")
+        raise JobRequestError("Use letters, digits, dot, dash and underscore only.")
+    if ".." in name or name.endswith("."):
+        raise JobRequestError("A name has no two dots in a row and no dot at its end. Choose another name.")
+    if name.split(".")[0].lower() in _DEVICES:
+        raise JobRequestError(f"{name} is the name of a device on Windows. Choose another name.")
+    if name.lower().endswith((".partial", ".old")):
+        raise JobRequestError("Names that end in .partial or .old are kept for unfinished and replaced results.")
+    return name
+
+
+def part_folder(out: Path) -> Path:
+    """Where the engine works before a result gets its name."""
+    return out.with_name(out.name + ".partial")
+
+
+def result_folder(output: Path, name: str) -> Path:
+    """The folder that a job of this name will make. Raises JobRequestError where the name is taken or not a name."""
+    out = output / check_result_name(name)
+    refuse_taken(out)
+    refuse_left_over(out)
+    return out
+
+
+def refuse_taken(out: Path) -> None:
+    if out.exists():
+        raise JobRequestError(f"{out} exists already. Choose another name.")
+
+
+def refuse_left_over(out: Path) -> None:
+    part = part_folder(out)
+    if part.exists():
+        raise JobRequestError(
+            f"{part} is left from a merge that did not finish and is no job's. "
+            "Choose another name, or delete that folder."
+        )

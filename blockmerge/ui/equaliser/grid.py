@@ -1,0 +1,220 @@
+"""The state of the slider grid: what the browser is given and, strictly checked, what it sends back."""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from blockmerge.core.blocks import Blocks, StackBlocks
+from blockmerge.core.layout import LANES, ROWS
+from blockmerge.core.shapes import DECIMALS, Preset, curve_of, load_presets
+from blockmerge.errors import RecipeError
+
+MOST_LAYERS = 1000
+MOST_STACKS = 32
+MOST_PROBLEMS = 5  # told at once; a forged value may have thousands
+LONGEST_NAME = 300
+
+Line = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The weights of two models `a` and `b`, named as people know them; a weight is the share of `b`.
+
+    `lines` is keyed by stack and "layers" or a lane. Every stack has "layers"; a lane is there only where that module
+    has a line of its own. `rows` is keyed by stack (None: outside every stack) and row; a row that is None follows its
+    end layer: embeddings the first, all others the last. `shape` says in words what the lines look like.
+    """
+
+    a: str
+    b: str
+    blocks: Blocks
+    lines: Mapping[tuple[str, str], Line]
+    rows: Mapping[tuple[str | None, str], float | None]
+    shape: str
+
+
+def new_grid(a: str, b: str, blocks: Blocks) -> Grid:
+    """Half of each model in every block."""
+    lines = {(stack.name, "layers"): (0.5,) * stack.depth for stack in blocks.stacks}
+    rows: dict[tuple[str | None, str], float | None] = dict.fromkeys(_row_keys(blocks))
+    return Grid(a=a, b=b, blocks=blocks, lines=lines, rows=rows, shape="Flat 0.50")
+
+
+def carry_over(grid: Grid, a: str, b: str, blocks: Blocks) -> Grid:
+    """The same weights for another pair, where it has the same depths; else a new grid."""
+    fresh = new_grid(a, b, blocks)
+    if _depths(grid.blocks) != _depths(blocks):
+        return fresh
+    lanes = {(stack.name, lane) for stack in blocks.stacks for lane in ("layers", *stack.lanes)}
+    return replace(
+        fresh,
+        lines={key: line for key, line in grid.lines.items() if key in lanes},
+        rows={key: grid.rows.get(key) for key in fresh.rows},
+        shape=grid.shape,
+    )
+
+
+def grid_value(grid: Grid) -> dict[str, Any]:
+    """The grid as JSON, with the curve of each preset at each stack's depth; `read_grid` reads it back."""
+    return {
+        "a": grid.a,
+        "b": grid.b,
+        "stacks": [
+            {
+                "name": stack.name,
+                "layers": stack.depth,
+                "lanes": list(stack.lanes),
+                "lines": {
+                    lane: [_rounded(weight) for weight in grid.lines[stack.name, lane]]
+                    for lane in ("layers", *stack.lanes)
+                    if (stack.name, lane) in grid.lines
+                },
+                "rows": _rows_value(grid, stack.name, stack.rows),
+            }
+            for stack in grid.blocks.stacks
+        ],
+        "rows": _rows_value(grid, None, grid.blocks.rows),
+        "shape": grid.shape,
+        "presets": [_preset_value(preset, grid.blocks) for preset in load_presets().values()],
+    }
+
+
+def read_grid(value: object) -> Grid:
+    """The grid that a browser sent. Raises RecipeError, naming the place, for anything that the page cannot make."""
+    try:
+        return _as_grid(_GridValue.model_validate(value))
+    except ValidationError as error:
+        problems = [_sentence(detail) for detail in error.errors()[:MOST_PROBLEMS]]
+        raise RecipeError(*problems) from error
+
+
+def _row_keys(blocks: Blocks) -> list[tuple[str | None, str]]:
+    inside: list[tuple[str | None, str]] = [(stack.name, row) for stack in blocks.stacks for row in stack.rows]
+    return inside + [(None, row) for row in blocks.rows]
+
+
+def _depths(blocks: Blocks) -> list[tuple[str, int]]:
+    return [(stack.name, stack.depth) for stack in blocks.stacks]
+
+
+def _rounded(weight: float) -> float:
+    return round(weight, DECIMALS) + 0.0  # −0.0 + 0.0 is 0.0
+
+
+def _rows_value(grid: Grid, stack: str | None, rows: tuple[str, ...]) -> dict[str, float | None]:
+    weights = {row: grid.rows[stack, row] for row in rows}
+    return {row: None if weight is None else _rounded(weight) for row, weight in weights.items()}
+
+
+def _preset_value(preset: Preset, blocks: Blocks) -> dict[str, Any]:
+    label = f"Flat {preset.title}" if preset.group == "Flat" else preset.name.replace("-", " ").capitalize()
+    return {
+        "group": preset.group,
+        "title": preset.title,
+        "label": label,
+        "description": preset.description,
+        "curves": [curve_of(preset.shape, stack.depth) for stack in blocks.stacks],
+    }
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+Weight = Annotated[float, Field(ge=-1, le=2)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_NAME)]
+Lane = Literal["attention", "mlp", "norm", "router", "mixer", "other"]
+LineName = Literal["layers", "attention", "mlp", "norm", "router", "mixer", "other"]
+Row = Literal["embeddings", "final_norm", "head", "connector", "outside"]
+
+
+class _StackValue(_Strict):
+    name: Name
+    layers: Annotated[int, Field(ge=1, le=MOST_LAYERS)]
+    lanes: Annotated[list[Lane], Field(max_length=len(LANES))]
+    lines: dict[LineName, Annotated[list[Weight], Field(max_length=MOST_LAYERS)]]
+    rows: dict[Row, Weight | None]
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if len(set(self.lanes)) != len(self.lanes):
+            raise _wrong("a lane is named twice")
+        if "layers" not in self.lines:
+            raise _wrong("the line 'layers' is missing")
+        for lane, line in self.lines.items():
+            if lane != "layers" and lane not in self.lanes:
+                raise _wrong(f"'{lane}' is no lane of this stack")
+            if len(line) != self.layers:
+                raise _wrong(f"expected {self.layers} weights in '{lane}', one per layer, found {len(line)}")
+        return self
+
+
+class _GridValue(_Strict):
+    a: Name
+    b: Name
+    stacks: Annotated[list[_StackValue], Field(min_length=1, max_length=MOST_STACKS)]
+    rows: dict[Row, Weight | None]
+    shape: Name
+    presets: Any = None  # shown, never read
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        if len({stack.name for stack in self.stacks}) != len(self.stacks):
+            raise _wrong("two stacks have one name")
+        if len(self.stacks) == 1 and self.stacks[0].rows:
+            raise _wrong("with one stack its rows stand beside it")
+        return self
+
+
+def _wrong(sentence: str) -> PydanticCustomError:
+    return PydanticCustomError("grid", sentence)
+
+
+def _as_grid(value: _GridValue) -> Grid:
+    stacks = tuple(
+        StackBlocks(stack.name, stack.layers, _in_order(LANES, stack.lanes), _in_order(ROWS, stack.rows))
+        for stack in value.stacks
+    )
+    lines = {
+        (stack.name, str(lane)): tuple(map(_rounded, line))
+        for stack in value.stacks
+        for lane, line in stack.lines.items()
+    }
+    rows: dict[tuple[str | None, str], float | None] = {
+        (stack, row): None if weight is None else _rounded(weight)
+        for stack, held in [*((stack.name, stack.rows) for stack in value.stacks), (None, value.rows)]
+        for row, weight in held.items()
+    }
+    blocks = Blocks(stacks=stacks, rows=_in_order(ROWS, value.rows))
+    return Grid(a=value.a, b=value.b, blocks=blocks, lines=lines, rows=rows, shape=value.shape)
+
+
+def _in_order(known: tuple[str, ...], given: Collection[str]) -> tuple[str, ...]:
+    return tuple(name for name in known if name in given)
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"] if part != "[key]")
+    place, text = path.removeprefix(".")[:80] or "grid", _expectation(detail)
+    return f"{place}: {text}. Reload the page."
+
+
+def _expectation(detail: ErrorDetails) -> str:
+    match detail["type"]:
+        case "grid":
+            return detail["msg"]
+        case "missing":
+            return "this key is missing"
+        case "extra_forbidden":
+            return "this key is unknown"
+        case "model_type":
+            expected = "a mapping"
+        case _:
+            expected = re.sub(r"^\w+ should (be|have) ", "", detail["msg"])
+    found = repr(detail["input"])
+    return f"expected {expected}, found {found if len(found) <= 60 else f'{found[:59]}…'}"

@@ -1,0 +1,78 @@
+// Painting with mouse, pen or finger: drawn while it moves, told to Python once, when it is lifted.
+let drag = null;
+
+const pointAt = (event, lane) => {
+  const box = lane.node.getBoundingClientRect(), layers = lane.cells.length, [low, high] = limits();
+  const layer = clamp(Math.floor(((event.clientX - box.left) / box.width) * layers), 0, layers - 1);
+  return { layer, weight: clamp(snapped(high - ((event.clientY - box.top) / box.height) * (high - low)), low, high) };
+};
+const lineBetween = (from, to) => {
+  const steps = Math.abs(to.layer - from.layer), sign = Math.sign(to.layer - from.layer);
+  const weights = straight(from.weight, to.weight, steps);
+  change(range(steps + 1).map((k) => from.layer + sign * k), (_, layer) => snapped(weights[Math.abs(layer - from.layer)]));
+};
+
+const startDrag = (event) => {
+  const node = event.target.closest(".lane");
+  if (!node || isLocked() || event.button !== 0) return;
+  event.preventDefault();
+  if (view.tray) closeTray(true);
+  finish();
+  const lane = lanes[Number(node.dataset.track)], point = pointAt(event, lane);
+  const kind = event.altKey && view.selection && lane.index === view.track ? "move" : event.shiftKey ? "line" : "paint";
+  const anchor = lane.index === view.track ? anchorOf() : point.layer;
+  drag = { kind, lane, from: point, last: point, anchor, start: lineOf(lane).slice(), moved: false };
+  view.track = lane.index;
+  if (kind === "paint") {
+    view.selection = null;
+    paintTo(point);
+  }
+  parts.plots.setPointerCapture(event.pointerId);
+  draw();
+  focusBar();
+};
+const moveDrag = (event) => {
+  if (!drag) return;
+  const point = pointAt(event, drag.lane);
+  drag.moved ||= point.layer !== drag.from.layer || drag.kind === "move";
+  if (drag.kind === "paint") paintTo(point);
+  else if (drag.kind === "line" && drag.moved) redraw(() => lineBetween(drag.from, point));
+  else if (drag.kind === "move") redraw(() => change(selected(), (old) => old + point.weight - drag.from.weight));
+  if (drag.kind !== "move" && drag.moved) view.at = point.layer;
+  drag.last = point;
+  draw();
+};
+const paintTo = (point) => {
+  lineBetween(drag.last, point);
+  view.at = point.layer;
+};
+const redraw = (edit) => {
+  lineOf(drag.lane).splice(0, drag.start.length, ...drag.start);
+  edit();
+};
+const endDrag = () => {
+  if (!drag) return;
+  const { kind, moved, from, anchor } = drag;
+  drag = null;
+  if (kind === "line" && !moved) selectBetween(anchor, from.layer);
+  finish();
+  draw();
+};
+// The end of a selection that stays while the other one is moved
+const anchorOf = () => {
+  const [from, to] = view.selection ?? [view.at, view.at];
+  return view.at === from ? to : from;
+};
+const selectBetween = (one, other) => {
+  view.selection = [Math.min(one, other), Math.max(one, other)];
+  view.at = other;
+};
+
+const listenToPointer = (plots) => {
+  plots.addEventListener("pointerdown", startDrag);
+  plots.addEventListener("pointermove", moveDrag);
+  for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) plots.addEventListener(end, endDrag);
+  plots.addEventListener("dblclick", (event) => {
+    if (event.target.closest(".lane") && !isLocked()) readout.field.input.focus();
+  });
+};

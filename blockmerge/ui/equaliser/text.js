@@ -1,0 +1,81 @@
+// The text view and the clipboard: checked while it is typed, an error marks its character and changes nothing.
+const TEXT_HELP = "One number for all layers, a list, “8-15: 0.8”, “attention 8-15: 0.8”, “embeddings: 0”, or the t: block of a mergekit recipe.";
+const editor = { base: null, applied: "" };
+
+const buildText = () => {
+  editor.area = set(make("textarea", "text"), { "aria-label": "Weights as text", "aria-describedby": `${element.id}-text-note`, spellcheck: "false", rows: 12, "data-act": "text" });
+  editor.shadow = set(make("pre", "shadow"), { "aria-hidden": "true" });
+  editor.note = set(make("p", "text-note"), { id: `${element.id}-text-note`, role: "status" });
+  const copy = button("copy-text", () => copyText(editor.area.value, copy), "btn", "Copy");
+  editor.area.addEventListener("input", typeText);
+  editor.area.addEventListener("scroll", () => { editor.shadow.scrollTop = editor.area.scrollTop; });
+  editor.area.addEventListener("blur", () => { if (!editor.error) editor.base = null; draw(); });
+  parts.text.replaceChildren(make("div", "editor", editor.shadow, editor.area), make("div", "row", editor.note, copy));
+};
+const typeText = () => {
+  if (!editor.base || snapshot().weights !== editor.applied) finish(); // what was changed elsewhere is a step of its own
+  editor.base ??= snapshot();
+  begin();
+  restore(editor.base);
+  editor.error = applyText(editor.area.value, everyStack);
+  if (!editor.error && snapshot().weights !== editor.base.weights) touch();
+  else restore(editor.base);
+  view.each ||= hasOwnLines();
+  editor.applied = snapshot().weights;
+  markError();
+  later();
+};
+const everyStack = (weights, at) => {
+  for (const stack of grid.stacks) fillLine(stack, "layers", 0, stack.layers - 1, weights, at);
+};
+const markError = () => {
+  set(editor.area, { "aria-invalid": editor.error ? "true" : null });
+  const { at } = editor.error ?? {}, value = editor.area.value;
+  editor.shadow.replaceChildren(...(editor.error ? [value.slice(0, at), make("mark", "", value.slice(at).match(/^[^\s,;:[\]]+/)?.[0] ?? " "), value.slice(at).replace(/^[^\s,;:[\]]+/, "")] : []));
+  editor.shadow.scrollTop = editor.area.scrollTop;
+};
+const placeOf = (at) => {
+  const head = editor.area.value.slice(0, at).split("\n");
+  return `Line ${head.length}, character ${head.at(-1).length + 1}`;
+};
+const paintText = () => {
+  parts.text.hidden = phone.matches || view.panel !== "text";
+  if (parts.text.hidden) return;
+  if (!parts.text.childElementCount) buildText();
+  if (editor.base && snapshot().weights !== editor.applied) Object.assign(editor, { base: null, error: null }); // changed elsewhere
+  if (!editor.base) {
+    const value = weightsText();
+    if (editor.area.value !== value) editor.area.value = value;
+    markError();
+  }
+  write(editor.note, editor.error ? `${placeOf(editor.error.at)}: ${editor.error.message} Nothing was changed.` : TEXT_HELP);
+  editor.note.classList.toggle("wrong", Boolean(editor.error));
+};
+
+// Copying and pasting with a bar in focus: the selection, or the whole line
+const onBar = () => document.activeElement?.closest(".bar") && root.contains(document.activeElement);
+const copyWeights = (event) => {
+  if (!onBar() || !getSelection().isCollapsed) return;
+  const weights = view.selection ? selected().map((layer) => line()[layer]) : line();
+  event.clipboardData.setData("text/plain", weights.join(", "));
+  event.preventDefault();
+};
+const pasteWeights = (event) => {
+  if (!onBar()) return;
+  event.preventDefault();
+  finish();
+  begin();
+  const error = applyText(event.clipboardData.getData("text/plain"), pasteBare);
+  if (error) {
+    giveUp();
+    return say(`${error.message} Nothing was changed.`);
+  }
+  touch();
+  view.each ||= hasOwnLines();
+  finish();
+};
+const pasteBare = (weights, at) => {
+  const one = track(), layers = selected(), whole = one.stack.layers;
+  const [from, last] = weights.length === layers.length || weights.length === 1 ? [layers[0], layers.at(-1)] : [0, whole - 1];
+  fillLine(one.stack, keyOf(one), from, last, weights, at);
+};

@@ -1,0 +1,44 @@
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blockmerge.core.progress import Progress, Stage
+from blockmerge.jobs.messages import (
+    MergeDone,
+    MergeFailed,
+    MergeStopped,
+    Message,
+    Request,
+    decode_message,
+    decode_request,
+    encode_message,
+    encode_request,
+)
+
+_text = st.text(st.characters(codec="utf-8"))
+_count = st.integers(0, 2**60)
+_messages = st.one_of(
+    st.builds(Progress, st.sampled_from(Stage), _count, _count, _text),
+    st.builds(MergeDone, _text, _count, st.floats(0, 1e6), st.lists(_text).map(tuple)),
+    st.builds(MergeFailed, _text),
+    st.just(MergeStopped()),
+)
+_paths = _text.filter(lambda text: "\0" not in text).map(lambda text: Path("/out") / text)
+
+
+@given(_messages)
+def test_a_message_arrives_as_it_was_sent_on_one_line(message: Message) -> None:
+    line = encode_message(message)
+
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert decode_message(line) == message
+
+
+@given(st.builds(Request, _text, _paths, st.booleans(), _paths, _paths))
+def test_a_request_arrives_as_it_was_sent_on_one_line(request: Request) -> None:
+    line = encode_request(request)
+
+    assert line.count(b"\n") == 1
+    assert decode_request(line) == request

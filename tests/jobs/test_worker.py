@@ -1,0 +1,238 @@
+"""Real workers and real merges; processes are held (SIGSTOP) where a test must come in between."""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from blockmerge.core.progress import Stage
+from blockmerge.jobs.states import JobState, Ticket, part_folder
+from tests.jobs.bench import Bench, use_up, wait_until
+
+Models = tuple[Path, Path]
+
+
+def _stop(worker: subprocess.Popen[bytes]) -> None:
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(10) == 0
+
+
+def test_jobs_are_carried_out_one_after_the_other(bench: Bench, small_models: Models) -> None:
+    numbers = [bench.add(name, small_models) for name in ("first", "second")]
+    bench.start_worker()
+
+    first, second = (bench.wait_for(number, JobState.DONE) for number in numbers)
+
+    assert first.digest == second.digest
+    assert first.nbytes == second.nbytes
+    assert first.finished is not None
+    assert second.started is not None
+    assert first.finished <= second.started
+    assert first.progress is not None
+    assert (first.progress.stage, first.progress.done, first.progress.total) == (
+        Stage.VERIFY,
+        first.nbytes,
+        first.nbytes,
+    )
+    assert bench.folders() == ["first", "second"]
+    assert {path.name for path in (bench.settings.output / "first").iterdir()} >= {"config.json", "model.safetensors"}
+
+
+def test_a_cancel_ends_the_merge_within_a_second_and_leaves_nothing(bench: Bench, large_models: Models) -> None:
+    number = bench.add("unwanted", large_models)
+    bench.start_worker()
+    bench.wait_for(number, JobState.MERGING)
+    process = bench.merge_at_work()
+
+    asked = time.monotonic()
+    bench.store.ask_cancel(number)
+    wait_until(lambda: not _lives(process), 1, lambda: process)
+    took = time.monotonic() - asked
+
+    bench.wait_for(number, JobState.CANCELLED, seconds=1)
+    assert took < 1
+    assert bench.folders() == []
+
+
+def test_a_merge_that_hangs_is_cancelled_within_a_second_too(bench: Bench, large_models: Models) -> None:
+    number = bench.add("stuck", large_models)
+    bench.start_worker()
+    process = bench.wait_for_merge(number)
+
+    bench.store.ask_cancel(number)
+    wait_until(lambda: not _lives(process), 1, lambda: process)
+
+    bench.wait_for(number, JobState.CANCELLED, seconds=1)
+    assert bench.folders() == []
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_merge_that_is_killed_has_failed_and_the_next_one_runs(
+    bench: Bench, large_models: Models, small_models: Models
+) -> None:
+    killed, after = bench.add("killed", large_models), bench.add("after", small_models)
+    bench.start_worker()
+
+    bench.wait_for_merge(killed).kill()
+
+    assert str(bench.wait_for(killed, JobState.FAILED).error).startswith("The merge was killed, most likely out of")
+    bench.wait_for(after, JobState.DONE)
+    assert bench.folders() == ["after"]
+
+
+def test_a_worker_that_is_told_to_stop_puts_its_job_back_in_line(bench: Bench, large_models: Models) -> None:
+    number = bench.add("later", large_models)
+    worker = bench.start_worker()
+    bench.wait_for(number, JobState.MERGING)
+
+    _stop(worker)
+
+    job = bench.store.get(number)
+    assert (job.state, job.attempt, job.crashes) == (JobState.WAITING, 2, 0)
+    assert bench.folders() == []
+    assert bench.left_over() == []
+
+
+def test_a_stopped_job_is_finished_by_the_next_worker_before_those_behind_it(
+    bench: Bench, large_models: Models, small_models: Models
+) -> None:
+    first, second = bench.add("first", large_models), bench.add("second", small_models)
+    worker = bench.start_worker()
+    bench.wait_for(first, JobState.MERGING)
+    _stop(worker)
+
+    bench.start_worker()
+
+    done = [bench.wait_for(number, JobState.DONE) for number in (first, second)]
+    assert done[0].finished is not None
+    assert done[1].started is not None
+    assert done[0].finished <= done[1].started
+
+
+def test_a_second_signal_ends_the_worker_at_once(bench: Bench, large_models: Models) -> None:
+    number = bench.add("held", large_models)
+    worker = bench.start_worker()
+    process = bench.wait_for_merge(number)
+    worker.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert worker.poll() is None
+
+    worker.send_signal(signal.SIGTERM)
+
+    assert worker.wait(1) == 1
+    process.send_signal(signal.SIGCONT)
+    wait_until(lambda: not bench.left_over(), 2, bench.left_over)
+
+
+def test_a_worker_whose_parent_is_gone_stops_as_if_told_to(bench: Bench, large_models: Models) -> None:
+    number = bench.add("later", large_models)
+    worker = bench.start_worker()
+    bench.wait_for(number, JobState.MERGING)
+
+    assert worker.stdin is not None
+    worker.stdin.close()
+
+    assert worker.wait(10) == 0
+    assert bench.store.get(number).ticket == Ticket(number, 2)
+    assert bench.folders() == []
+    assert bench.left_over() == []
+
+
+def test_a_queue_has_one_worker(bench: Bench) -> None:
+    bench.start_worker()
+    wait_until(lambda: bench.store.last_beat() is not None, 10, lambda: "no beat")
+
+    with subprocess.Popen(
+        [*psutil.Process(bench.started[0].pid).cmdline()],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=bench.environ(),
+    ) as second:
+        _, complaint = second.communicate(timeout=10)
+
+    assert second.returncode == 1
+    assert complaint.decode().startswith(f"Another worker has the queue {bench.settings.queue_file}. Stop it first")
+    assert bench.started[0].poll() is None
+
+
+def test_a_job_that_kills_its_worker_three_times_has_failed(bench: Bench, small_models: Models) -> None:
+    number = bench.add("deadly", small_models)
+    bench.store.move(Ticket(number, 1), {JobState.WAITING}, JobState.CHECKING, crashes=2)
+    part_folder(bench.settings.output / "deadly").mkdir(parents=True)
+
+    bench.start_worker()
+
+    job = bench.wait_for(number, JobState.FAILED)
+    assert str(job.error).startswith("The worker was killed 3 times during this merge, most likely out of memory.")
+    assert bench.folders() == []
+
+
+def test_a_job_that_says_it_runs_but_has_nobody_who_runs_it_gets_a_new_attempt(
+    bench: Bench, small_models: Models
+) -> None:
+    bench.start_worker()
+    wait_until(lambda: bench.store.last_beat() is not None, 10, lambda: "no beat")
+
+    number = bench.add("lost", small_models)
+    assert bench.store.move(Ticket(number, 1), {JobState.WAITING}, JobState.CHECKING)
+
+    job = bench.wait_for(number, JobState.DONE)
+    assert (job.attempt, job.crashes) == (2, 1)
+
+
+def test_a_job_whose_ticket_was_used_up_without_a_start_gets_a_new_one(bench: Bench, small_models: Models) -> None:
+    number = bench.add("passed-over", small_models)
+    use_up(bench.settings, Ticket(number, 1))
+
+    bench.start_worker()
+
+    assert bench.wait_for(number, JobState.DONE).attempt == 2
+
+
+def test_a_result_that_was_published_before_the_crash_is_recognised(bench: Bench, small_models: Models) -> None:
+    first = bench.add("same", small_models)
+    worker = bench.start_worker()
+    done = bench.wait_for(first, JobState.DONE)
+    _stop(worker)
+    written = (done.out / "model.safetensors").stat().st_mtime_ns
+    again = bench.add("same", small_models)
+    bench.store.move(Ticket(again, 1), {JobState.WAITING}, JobState.CHECKING)
+
+    bench.start_worker()
+
+    assert bench.wait_for(again, JobState.DONE).digest == done.digest
+    assert (done.out / "model.safetensors").stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("taken", ["mine", "mine.partial"])
+def test_a_folder_that_is_no_job_s_is_left_alone(bench: Bench, small_models: Models, taken: str) -> None:
+    (bench.settings.output / taken).mkdir(parents=True)
+    (bench.settings.output / taken / "thesis.txt").write_text("mine")
+    number = bench.add("mine", small_models)
+
+    bench.start_worker()
+
+    error = str(bench.wait_for(number, JobState.FAILED).error)
+    assert error.startswith(str(bench.settings.output / taken))
+    assert "Choose another name" in error
+    assert (bench.settings.output / taken / "thesis.txt").read_text() == "mine"
+
+
+def test_a_recipe_that_cannot_be_carried_out_fails_with_the_reason(bench: Bench, small_models: Models) -> None:
+    recipe = {"blockmerge": 1, "models": {"a": str(small_models[0]), "b": "/nowhere"}, "weights": {"layer": 0.5}}
+    number = bench.add_recipe("typo", json.dumps(recipe))
+
+    bench.start_worker()
+
+    assert "weights.layer: this key is unknown" in str(bench.wait_for(number, JobState.FAILED).error)
+    assert bench.folders() == []
