@@ -136,6 +136,8 @@ class Worker:
         with self._busy:
             if self._stopping.is_set():
                 return  # the job stays in line, and the next worker renews its ticket
+            if any(job.id < ticket.job and job.state is JobState.WAITING for job in self._store.live()):
+                return  # dbos began before an older job was put back in line; this one's ticket is renewed behind it
             job = self._store.get(ticket.job)
             try:
                 refuse_left_over(job.out)
