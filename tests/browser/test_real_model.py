@@ -1,5 +1,9 @@
-"""A real model and its tuned copy, merged through the page; the result answers. Run it with -m real_model."""
+"""A real model and its tuned copy, merged through the page; the result answers. Run it with -m real_model.
 
+BLOCKMERGE_TEST_REAL_PAIR names a folder in which scripts/make_real_pair.py has made them already.
+"""
+
+import os
 import re
 import subprocess
 import sys
@@ -24,6 +28,9 @@ QUESTION = "What is the capital of France?"
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = os.environ.get("BLOCKMERGE_TEST_REAL_PAIR")
+    if made:
+        return Path(made)
     folder = tmp_path_factory.mktemp("real")
     subprocess.run([sys.executable, REPOSITORY / "scripts" / "make_real_pair.py", folder], check=True)
     return folder
@@ -50,7 +57,7 @@ def test_a_quarter_of_the_tuned_copy_still_answers(tmp_path: Path, models: Path,
         choose(page, "instruct", "capitals")
         expect(page.get_by_text("These two can be merged. 272 of 272 tensors match.")).to_be_visible(timeout=20_000)
         page.get_by_role("button", name=re.compile("Flat 0.50")).click()
-        page.get_by_role("radio", name="0.25").click()
+        page.get_by_role("radio", name="Flat 0.25").click()
         page.get_by_role("button", name="Apply").click()
         expect(page.locator("#formula")).to_contain_text("with w = 0.25")
         queue(page)

@@ -15,7 +15,8 @@ const layerName = (one, layer) => {
   const name = laneName(one);
   return name ? `${name}, layer ${layer}` : `Layer ${layer}`;
 };
-const depthOf = (weight) => { // how far down, in percent of the lane's height
+// How far down a weight lies, in percent of the lane's height
+const depthOf = (weight) => {
   const [low, high] = limits();
   return ((high - weight) / (high - low)) * 100;
 };
@@ -31,7 +32,8 @@ const buildPlots = () => {
 const buildPlot = (stack, s) => {
   const own = lanes.filter((lane) => lane.s === s);
   const rows = set(make("div", "lanes", ...own.map((lane) => lane.node)), {
-    role: "grid", "aria-label": `Weight of each layer${grid.stacks.length > 1 ? ` of ${stack.name}` : ""}, share of ${grid.b}`,
+    role: "grid",
+    "aria-label": `Weight of each layer${grid.stacks.length > 1 ? ` of ${stack.name}` : ""}, share of ${grid.b}`,
   });
   const field = make("div", "field", rows, ...own.map((lane, i) => buildHandles(lane, i)));
   const name = grid.stacks.length > 1 ? [make("h3", "stack", stack.name)] : [];
@@ -39,32 +41,49 @@ const buildPlot = (stack, s) => {
 };
 const buildLane = (one, index) => {
   const cells = range(one.stack.layers).map((layer) => buildCell(one, layer));
-  const row = set(make("div", "cells", ...cells.map((cell) => cell.node)), { role: "row", "aria-label": laneName(one) || "Layers" });
+  const row = set(make("div", "cells", ...cells.map((cell) => cell.node)), {
+    role: "row",
+    "aria-label": laneName(one) || "Layers",
+  });
   const path = svg("path", {});
-  const curve = svg("svg", { class: "curve", viewBox: `0 0 ${one.stack.layers} 1`, preserveAspectRatio: "none", "aria-hidden": "true" }, path);
-  const tint = make("div", "tint"), band = make("div", "band"), ring = make("div", "ring", make("div"));
+  const curve = svg(
+    "svg",
+    { class: "curve", viewBox: `0 0 ${one.stack.layers} 1`, preserveAspectRatio: "none", "aria-hidden": "true" },
+    path,
+  );
+  const tint = make("div", "tint");
+  const band = make("div", "band");
+  const ring = make("div", "ring", make("div"));
   const node = make("div", "lane", ...beyondZones(), tint, ...gridLines(), row, curve, band, ring);
   set(node, { "data-track": index });
   node.style.setProperty("--layers", one.stack.layers);
   return { ...one, index, node, row, cells, path, curve, tint, band, ring, gutter: buildGutter(one, index), width: 0 };
 };
 const buildCell = (one, layer) => {
-  const bar = make("i"), letter = make("b");
+  const bar = make("i");
+  const letter = make("b");
   const [low, high] = limits();
   const spin = set(make("div", "bar", bar, letter), {
-    role: "spinbutton", "aria-label": layerName(one, layer), "aria-valuemin": low, "aria-valuemax": high, "data-layer": layer, tabindex: -1,
+    role: "spinbutton",
+    "aria-label": layerName(one, layer),
+    "aria-valuemin": low,
+    "aria-valuemax": high,
+    "data-layer": layer,
+    tabindex: -1,
   });
   return { node: set(make("span", "cell", spin), { role: "gridcell" }), spin, bar, letter, painted: "" };
 };
-const gridLines = () => [1, 0.75, 0.5, 0.25, 0].map((weight) => {
-  const strong = weight === 0.5 || (view.beyond && (weight === 0 || weight === 1));
-  const node = make("div", `line${strong ? " strong" : ""}`);
-  node.style.top = `calc(${depthOf(weight)}% - ${weight === 0 ? 1 : 0}px)`;
-  return node;
-});
+const gridLines = () =>
+  [1, 0.75, 0.5, 0.25, 0].map((weight) => {
+    const strong = weight === 0.5 || (view.beyond && (weight === 0 || weight === 1));
+    const node = make("div", `line${strong ? " strong" : ""}`);
+    node.style.top = `calc(${depthOf(weight)}% - ${weight === 0 ? 1 : 0}px)`;
+    return node;
+  });
 const beyondZones = () => {
   if (!view.beyond) return [];
-  const above = make("div", "zone"), below = make("div", "zone");
+  const above = make("div", "zone");
+  const below = make("div", "zone");
   Object.assign(above.style, { top: 0, height: `${depthOf(1)}%` });
   Object.assign(below.style, { top: `${depthOf(0)}%`, bottom: 0 });
   return [above, below];
@@ -81,21 +100,34 @@ const buildGutter = (one, index) => {
   const number = (weight) => make("b", "", shortly(weight));
   const ends = many
     ? [mark(1, "in-b below", number(1)), mark(0, "in-a above", number(0))]
-    : [mark(1, "in-b below", number(1), make("span", "name", `all ${grid.b}`)),
-       view.beyond ? mark(0, "in-a below", number(0), make("span", "name", `all ${grid.a}`))
-         : mark(0, "in-a above", make("span", "name", `all ${grid.a}`), number(0))];
+    : [
+        mark(1, "in-b below", number(1), make("span", "name", `all ${grid.b}`)),
+        view.beyond
+          ? mark(0, "in-a below", number(0), make("span", "name", `all ${grid.a}`))
+          : mark(0, "in-a above", make("span", "name", `all ${grid.a}`), number(0)),
+      ];
   const between = view.beyond ? [] : many ? [0.5] : [0.75, 0.5, 0.25];
   const far = view.beyond ? [mark(FAR_HIGH, "below", shortly(FAR_HIGH)), mark(FAR_LOW, "above", shortly(FAR_LOW))] : [];
-  const node = make("div", `gutter${many ? " short" : ""}`, ...ends, ...between.map((weight) => mark(weight, "", shortly(weight))), ...far);
+  const node = make(
+    "div",
+    `gutter${many ? " short" : ""}`,
+    ...ends,
+    ...between.map((weight) => mark(weight, "", shortly(weight))),
+    ...far,
+  );
   if (view.each) node.append(buildLaneTitle(one, index));
   return node;
 };
 const buildLaneTitle = (one, index) => {
   const own = keyOf(one) !== "layers";
   const linked = one.stack.lanes.filter((lane) => !Object.hasOwn(one.stack.lines, lane)).length;
-  const label = own ? `Link ${LANES[one.lane]} to the common line` : linked > 1 ? `Give ${LANES[one.lane]} a line of its own` : "The last one on the common line";
+  const label = own
+    ? `Link ${LANES[one.lane]} to the common line`
+    : linked > 1
+      ? `Give ${LANES[one.lane]} a line of its own`
+      : "The last one on the common line";
   const node = iconButton(own ? "apart" : "link", label, () => toggleLink(index), `bare link${own ? " own" : ""}`);
-  set(node, { "aria-pressed": String(!own), disabled: !own && linked < 2 });
+  set(node, { "data-track": index, "aria-pressed": String(!own), disabled: !own && linked < 2 });
   return make("span", "title", make("b", "", LANES[one.lane]), node);
 };
 
@@ -107,7 +139,8 @@ const paintBars = () => {
   set(parts.plots, { "data-locked": isLocked() });
 };
 const paintLane = (lane) => {
-  const weights = lineOf(lane), here = lane.index === view.track;
+  const weights = lineOf(lane);
+  const here = lane.index === view.track;
   const [from, to] = (here && view.selection) || [1, 0];
   lane.cells.forEach((cell, layer) => {
     paintCell(cell, weights[layer], lane, layer, layer >= from && layer <= to);
@@ -121,7 +154,8 @@ const paintLane = (lane) => {
 };
 const place = (node, shown, from, to, layers) => {
   node.hidden = !shown;
-  if (shown) Object.assign(node.style, { left: `${(from / layers) * 100}%`, width: `${((to - from + 1) / layers) * 100}%` });
+  if (shown)
+    Object.assign(node.style, { left: `${(from / layers) * 100}%`, width: `${((to - from + 1) / layers) * 100}%` });
 };
 const paintCell = (cell, weight, lane, layer, chosen) => {
   const wide = lane.width / lane.cells.length >= 16;
@@ -130,40 +164,54 @@ const paintCell = (cell, weight, lane, layer, chosen) => {
   cell.painted = painted;
   const kind = weight === 0 ? "is-a" : weight === 1 ? "is-b" : isBeyond(weight) ? "is-beyond" : "";
   cell.spin.className = `bar ${kind}${chosen && !kind ? " chosen" : ""}`;
-  const top = depthOf(Math.max(weight, 0)), bottom = depthOf(Math.min(weight, 0));
+  const top = depthOf(Math.max(weight, 0));
+  const bottom = depthOf(Math.min(weight, 0));
   cell.bar.style.top = weight === 0 ? `calc(${top}% - 4px)` : `${top}%`;
   cell.bar.style.height = weight === 0 ? "4px" : `${bottom - top}%`;
   write(cell.letter, wide && kind === "is-a" ? "A" : wide && kind === "is-b" ? "B" : "");
   cell.letter.style.top = kind === "is-a" ? `calc(${depthOf(0)}% - 23px)` : `calc(${depthOf(1)}% + 6px)`;
-  set(cell.spin, { "aria-valuenow": weight, "aria-valuetext": `${layerName(lane, layer)}, ${percent(weight)} percent ${grid.b}` });
+  set(cell.spin, {
+    "aria-valuenow": weight,
+    "aria-valuetext": `${layerName(lane, layer)}, ${percent(weight)} percent ${grid.b}`,
+  });
 };
 const curvePath = (weights) => {
   const y = (weight) => (depthOf(weight) / 100).toFixed(4);
   const isFoot = (weight) => weight === 0 && !view.beyond; // a blue foot stands there instead of the line
-  return weights.map((weight, i) => {
-    const last = weights[i - 1];
-    if (isFoot(weight)) return (last > 0 ? `M${i},${y(last)}V1` : "");
-    const start = i === 0 ? `M0,${y(weight)}` : isFoot(last) ? `M${i},1V${y(weight)}` : `V${y(weight)}`;
-    return `${start}H${i + 1}`;
-  }).join("");
+  return weights
+    .map((weight, i) => {
+      const last = weights[i - 1];
+      if (isFoot(weight)) return last > 0 ? `M${i},${y(last)}V1` : "";
+      const start = i === 0 ? `M0,${y(weight)}` : isFoot(last) ? `M${i},1V${y(weight)}` : `V${y(weight)}`;
+      return `${start}H${i + 1}`;
+    })
+    .join("");
 };
 
 // Numbers under the bars: the focus, the ends of the selection and of the stack, then every power of two that has room
 const paintAxis = (s) => {
   const lane = lanes.find((one) => one.s === s);
   if (!lane.width) return;
-  const layers = lane.cells.length, column = lane.width / layers, here = tracks()[view.track].s === s;
+  const layers = lane.cells.length;
+  const column = lane.width / layers;
+  const here = tracks()[view.track].s === s;
   const marked = here ? [...(phone.matches && isLocked() ? [] : [view.at]), ...(view.selection ?? [])] : [];
   const stride = [1, 2, 4, 8, 16, 32, 64, 128].find((each) => each * column >= 72) ?? 256;
   const shown = [];
-  const add = (layer, room) => { if (shown.every((other) => Math.abs(other - layer) * column >= room)) shown.push(layer); };
+  const add = (layer, room) => {
+    if (shown.every((other) => Math.abs(other - layer) * column >= room)) shown.push(layer);
+  };
   for (const layer of [...marked, 0, layers - 1]) add(layer, 22);
   for (const layer of range(Math.ceil(layers / stride)).map((i) => i * stride)) add(layer, 30);
-  axes[s].replaceChildren(...shown.sort((a, b) => a - b).map((layer) => {
-    const node = make("span", marked.includes(layer) ? "marked" : "", String(layer));
-    node.style.left = `${((layer + 0.5) / layers) * 100}%`;
-    return node;
-  }));
+  axes[s].replaceChildren(
+    ...shown
+      .sort((a, b) => a - b)
+      .map((layer) => {
+        const node = make("span", marked.includes(layer) ? "marked" : "", String(layer));
+        node.style.left = `${((layer + 0.5) / layers) * 100}%`;
+        return node;
+      }),
+  );
 };
 
 const sizes = new ResizeObserver((entries) => {

@@ -1,4 +1,5 @@
 // Building blocks. Names come from users and from the Hub: they are set as text or as attributes, never as HTML.
+const parts = {}; // the nodes that stay, by name
 const ICONS = {
   undo: "M6 3L3 6l3 3M3 6h6.5a3.5 3.5 0 010 7H7",
   redo: "M10 3l3 3-3 3M13 6H6.5a3.5 3.5 0 000 7H9",
@@ -26,15 +27,19 @@ const svg = (tag, attributes, ...children) => {
   node.append(...children);
   return node;
 };
-const icon = (name) => svg("svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: ICONS[name] }));
-const write = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+const icon = (name) =>
+  svg("svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: ICONS[name] }));
+const write = (node, text) => {
+  if (node.textContent !== text) node.textContent = text;
+};
 
 const button = (act, run, name, ...children) => {
   const node = set(make("button", name, ...children), { type: "button", "data-act": act });
   node.addEventListener("click", run);
   return node;
 };
-const iconButton = (act, label, run, name = "bare") => set(button(act, run, `btn only ${name}`, icon(act)), { "aria-label": label, title: label });
+const iconButton = (act, label, run, name = "bare") =>
+  set(button(act, run, `btn only ${name}`, icon(act)), { "aria-label": label, title: label });
 
 const checkbox = (act, label, run) => {
   const input = set(make("input", "tick"), { type: "checkbox", "data-act": act });
@@ -52,10 +57,11 @@ const choice = (label, options, choose) => {
   });
   const group = set(make("span", "choice", ...nodes), { role: "radiogroup", "aria-label": label });
   group.addEventListener("keydown", (event) => moveChoice(event, nodes));
-  const show = (value) => nodes.forEach((node) => {
-    const chosen = node.dataset.choice === String(value);
-    set(node, { "aria-checked": String(chosen), tabindex: chosen ? 0 : -1 });
-  });
+  const show = (value) =>
+    nodes.forEach((node) => {
+      const chosen = node.dataset.choice === String(value);
+      set(node, { "aria-checked": String(chosen), tabindex: chosen ? 0 : -1 });
+    });
   return { node: group, show };
 };
 const STEPS = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };

@@ -13,8 +13,8 @@ from blockmerge.ui.equaliser.grid import Grid, grid_value, new_grid, read_grid
 _HERE = Path(__file__).parent
 # One function in the browser, so each file sees the names of all others.
 _SCRIPTS = (
-    *("dom", "weights", "state", "fields", "lanes", "bars", "phone", "pointer", "keys"),
-    *("tray", "bulk", "groups", "table", "grammar", "text", "panels", "main"),
+    *("dom", "weights", "state", "fields", "lanes", "bars", "phone", "pointer", "keys", "tray", "bulk"),
+    *("groups", "table", "grammar", "mergekit", "text", "toolbar", "readout", "outside", "main"),
 )
 
 

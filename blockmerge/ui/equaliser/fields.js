@@ -1,73 +1,110 @@
 // A field that holds one weight. Enter, or leaving it, keeps a number that fits; Esc brings back what was there.
+const STEP = 0.01;
+
 const say = (message) => {
   view.message = message;
   paintAbove();
 };
-const complaint = (text) => {
-  const [low, high] = limits().map(String);
-  if (parseNumber(text) === null) return `“${text.trim().slice(0, 20)}” is not a number. Type a weight such as 0.5.`;
-  return `A weight is from ${low.replace("-", "−")} to ${high} here.${view.beyond ? "" : " Allow beyond 0–1 to go further."}`;
-};
 const accepted = (text) => {
-  const weight = parseNumber(text), [low, high] = limits();
+  const weight = parseNumber(text);
+  const [low, high] = limits();
   return weight !== null && weight >= low && weight <= high ? weight : null;
 };
+const complaint = (text) => {
+  const [low, high] = limits().map(String);
+  const shown = text.trim().slice(0, 20);
+  if (parseNumber(text) === null) return `“${shown}” is not a number. Type a weight such as 0.5.`;
+  const advice = view.beyond ? "" : " Allow beyond 0–1 to go further.";
+  return `A weight is from ${low.replace("-", "−")} to ${high} here.${advice}`;
+};
 
-const STEP = 0.01;
-const weightField = (act, { read, keep, leave = () => {}, digits = 3 }) => {
-  const input = set(make("input", "number"), { type: "text", inputmode: "decimal", autocomplete: "off", spellcheck: "false", "data-act": act });
-  let dirty = false;
-  const show = () => {
-    if (dirty) return;
-    const weight = read(), text = weight === null ? "" : digits === 3 ? weight.toFixed(3) : weight.toFixed(3).replace(/0$/, "");
-    if (input.value !== text) input.value = text;
-    set(input, { "aria-invalid": null });
-  };
-  const drop = () => { dirty = false; show(); };
-  const accept = () => {
-    if (!dirty) return true;
-    const weight = accepted(input.value);
-    if (weight === null) {
-      set(input, { "aria-invalid": "true" });
-      say(complaint(input.value));
-      return false;
-    }
-    dirty = false;
-    keep(weight);
-    return true;
-  };
-  const nudge = (by) => {
-    const weight = (dirty ? accepted(input.value) : null) ?? read();
-    dirty = false;
-    if (weight !== null) keep(fit(weight + by));
-  };
-  input.addEventListener("input", () => { dirty = true; set(input, { "aria-invalid": null }); });
+// `read` gives the weight, or null where there are several; `keep` takes a new one; `leave` is told "enter" or "escape"
+const weightField = (act, { read, keep, leave, digits = 3 }) => {
+  const input = set(make("input", "number"), {
+    type: "text",
+    inputmode: "decimal",
+    autocomplete: "off",
+    spellcheck: "false",
+    "data-act": act,
+  });
+  const field = { input, read, keep, leave, digits, dirty: false };
+  input.addEventListener("input", () => markDirty(field));
   input.addEventListener("focus", () => input.select());
-  input.addEventListener("blur", () => { if (dirty && accepted(input.value) !== null) accept(); else drop(); });
+  input.addEventListener("blur", () => {
+    if (!field.dirty || accepted(input.value) === null || !acceptField(field)) dropField(field);
+  });
   input.addEventListener("keydown", (event) => {
-    if (event.key === "Enter") { if (accept()) leave("enter"); }
-    else if (event.key === "Escape") { drop(); view.message = ""; leave("escape"); draw(); }
-    else if (event.key === "ArrowUp" || event.key === "ArrowDown") nudge(event.key === "ArrowUp" ? STEP : -STEP);
-    else return;
+    if (!pressField(field, event.key)) return;
     event.preventDefault();
     event.stopPropagation();
   });
-  const type = (text) => {
-    input.focus();
-    input.value = text;
-    dirty = true;
-  };
-  return { input, show, nudge, type };
+  return field;
+};
+const pressField = (field, key) => {
+  if (key === "ArrowUp" || key === "ArrowDown") nudgeField(field, key === "ArrowUp" ? STEP : -STEP);
+  else if (key === "Enter") {
+    if (acceptField(field)) field.leave("enter");
+  } else if (key === "Escape") {
+    dropField(field);
+    view.message = "";
+    field.leave("escape");
+    draw();
+  } else return false;
+  return true;
+};
+const markDirty = (field) => {
+  field.dirty = true;
+  set(field.input, { "aria-invalid": null });
+};
+const showField = (field) => {
+  if (field.dirty) return;
+  const weight = field.read();
+  const exact = weight?.toFixed(3) ?? "";
+  const text = field.digits === 3 ? exact : exact.replace(/0$/, "");
+  if (field.input.value !== text) field.input.value = text;
+  set(field.input, { "aria-invalid": null });
+};
+const dropField = (field) => {
+  field.dirty = false;
+  showField(field);
+};
+const acceptField = (field) => {
+  if (!field.dirty) return true;
+  const weight = accepted(field.input.value);
+  if (weight === null) {
+    set(field.input, { "aria-invalid": "true" });
+    say(complaint(field.input.value));
+    return false;
+  }
+  field.dirty = false;
+  field.keep(weight);
+  return true;
+};
+const nudgeField = (field, by) => {
+  const weight = (field.dirty ? accepted(field.input.value) : null) ?? field.read();
+  field.dirty = false;
+  if (weight !== null) field.keep(fit(weight + by));
+};
+const typeInto = (field, text) => {
+  field.input.focus();
+  field.input.value = text;
+  markDirty(field);
 };
 
-const stepper = (field, what) => {
-  const less = set(button("less", () => field.nudge(-STEP), "", "−"), { tabindex: -1 });
-  const more = set(button("more", () => field.nudge(STEP), "", "+"), { tabindex: -1 });
-  const node = make("span", "stepper", less, field.input, more);
+// The field between a minus and a plus; the arrow keys in the field do the same, so these are no tab stops
+const stepper = (field) => {
+  const less = set(
+    button("less", () => nudgeField(field, -STEP), "", "−"),
+    { tabindex: -1 },
+  );
+  const more = set(
+    button("more", () => nudgeField(field, STEP), "", "+"),
+    { tabindex: -1 },
+  );
   const name = (label) => {
     set(field.input, { "aria-label": `Weight of ${label}` });
-    set(less, { "aria-label": `Less ${what} in ${label}` });
-    set(more, { "aria-label": `More ${what} in ${label}` });
+    set(less, { "aria-label": `Less ${grid.b} in ${label}` });
+    set(more, { "aria-label": `More ${grid.b} in ${label}` });
   };
-  return { node, name };
+  return { node: make("span", "stepper", less, field.input, more), name };
 };

@@ -1,11 +1,35 @@
-// Weights as text: "0.5", "0, 0.1, …", "8-15: 0.8", "attn 8-15: 0.8", "embed: 0", or the t: block of a mergekit recipe.
+// Weights as text: "0.5", "0, 0.1, …", "8-15: 0.8", "attn 8-15: 0.8", "embed: 0", or a mergekit t: block.
 const LANE_WORDS = {
-  layer: "layers", layers: "layers", all: "layers", attn: "attention", attention: "attention", self_attn: "attention", self_attention: "attention", mlp: "mlp", ffn: "mlp",
-  norm: "norm", norms: "norm", layernorm: "norm", input_layernorm: "norm", post_attention_layernorm: "norm", router: "router", mixer: "mixer", other: "other",
+  layer: "layers",
+  layers: "layers",
+  all: "layers",
+  attn: "attention",
+  attention: "attention",
+  self_attn: "attention",
+  self_attention: "attention",
+  mlp: "mlp",
+  ffn: "mlp",
+  norm: "norm",
+  norms: "norm",
+  layernorm: "norm",
+  input_layernorm: "norm",
+  post_attention_layernorm: "norm",
+  router: "router",
+  mixer: "mixer",
+  other: "other",
 };
 const ROW_WORDS = {
-  embed: "embeddings", embeddings: "embeddings", embed_tokens: "embeddings", final_norm: "final_norm", "final norm": "final_norm", "model.norm": "final_norm",
-  head: "head", lm_head: "head", connector: "connector", outside: "outside", "everything else": "outside",
+  embed: "embeddings",
+  embeddings: "embeddings",
+  embed_tokens: "embeddings",
+  final_norm: "final_norm",
+  "final norm": "final_norm",
+  "model.norm": "final_norm",
+  head: "head",
+  lm_head: "head",
+  connector: "connector",
+  outside: "outside",
+  "everything else": "outside",
 };
 
 // Stops reading: `at` is the character where it went wrong
@@ -17,14 +41,15 @@ class TextError extends Error {
 }
 
 // Every word between commas, brackets and spaces, with the place where it stands
-const wordsIn = (text, offset) => [...text.matchAll(/[^\s,;[\]]+/g)].map((match) => ({ word: match[0], at: offset + match.index }));
+const wordsIn = (text, offset) =>
+  [...text.matchAll(/[^\s,;[\]]+/g)].map((match) => ({ word: match[0], at: offset + match.index }));
 const numberFrom = ({ word, at }) => {
   const weight = parseNumber(word);
-  if (weight === null || word.includes(",")) throw new TextError(at, `Expected a number, found “${word.slice(0, 20)}”.`);
+  if (weight === null || word.includes(","))
+    throw new TextError(at, `Expected a number, found “${word.slice(0, 20)}”.`);
   if (accepted(word) === null) throw new TextError(at, complaint(word));
   return weight;
 };
-const numbersFrom = (text, offset) => wordsIn(text, offset).map(numberFrom);
 const linesOf = (text) => {
   let at = 0;
   return text.split("\n").map((raw) => {
@@ -34,23 +59,33 @@ const linesOf = (text) => {
   });
 };
 
+const isNamed = (heading, { name }) =>
+  heading.startsWith(name) && !/\w/.test(heading[name.length] ?? "") && !Object.hasOwn(LANE_WORDS, name);
 // What a heading such as "encoder attn 8-15" names: lines with a range of layers, or a row
 const readHeading = (heading, at) => {
-  const stack = grid.stacks.filter(({ name }) => heading.startsWith(name) && !/\w/.test(heading[name.length] ?? "") && !Object.hasOwn(LANE_WORDS, name))
-    .sort((a, b) => b.name.length - a.name.length)[0];
+  const named = grid.stacks.filter((one) => isNamed(heading, one));
+  const stack = named.sort((a, b) => b.name.length - a.name.length)[0];
   const rest = stack ? heading.slice(stack.name.length).replace(/^[.\s]+/, "") : heading;
   const [, written, from, to] = rest.match(/^(.*?)\s*(?:(\d+)(?:\s*[-–]\s*(\d+))?)?$/);
-  const stacks = stack ? [stack] : grid.stacks, name = written.toLowerCase();
-  if (Object.hasOwn(ROW_WORDS, name) && from === undefined) return { row: ROW_WORDS[name], holder: rowHolder(ROW_WORDS[name], stack, at), at };
+  const stacks = stack ? [stack] : grid.stacks;
+  const name = written.toLowerCase();
+  if (Object.hasOwn(ROW_WORDS, name) && from === undefined)
+    return { row: ROW_WORDS[name], holder: rowHolder(ROW_WORDS[name], stack, at), at };
   const lane = name ? (Object.hasOwn(LANE_WORDS, name) ? LANE_WORDS[name] : null) : "layers";
   const able = stacks.filter((one) => lane === "layers" || one.lanes.includes(lane));
-  if (!able.length) throw new TextError(at, `These models have no part “${name.slice(0, 30)}”. Known: ${knownWords()}.`);
-  const first = Number(from ?? 0), last = from === undefined ? undefined : Number(to ?? from);
+  if (!able.length)
+    throw new TextError(at, `These models have no part “${name.slice(0, 30)}”. Known: ${knownWords()}.`);
+  const first = Number(from ?? 0);
+  const last = from === undefined ? undefined : Number(to ?? from);
   for (const { layers } of able)
-    if (last >= layers || first > last) throw new TextError(at, `Layers are counted from 0 to ${layers - 1}, found ${rest.slice(0, 30)}.`);
+    if (last >= layers || first > last)
+      throw new TextError(at, `Layers are counted from 0 to ${layers - 1}, found ${rest.slice(0, 30)}.`);
   return { stacks: able, lane, from: first, last, at };
 };
-const knownWords = () => [...new Set(["layers", ...grid.stacks.flatMap(({ lanes, rows }) => [...lanes, ...Object.keys(rows)]), ...Object.keys(grid.rows)])].join(", ");
+const knownWords = () => {
+  const inside = grid.stacks.flatMap(({ lanes, rows }) => [...lanes, ...Object.keys(rows)]);
+  return [...new Set(["layers", ...inside, ...Object.keys(grid.rows)])].join(", ");
+};
 const rowHolder = (row, stack, at) => {
   const holder = (stack ? [stack] : [grid, ...grid.stacks]).find((one) => Object.hasOwn(one.rows, row));
   if (!holder) throw new TextError(at, `These models have no part “${row}”. Known: ${knownWords()}.`);
@@ -62,7 +97,8 @@ const readEntries = (text) => {
   const entries = [];
   for (const { text: raw, at } of linesOf(text)) {
     const colon = raw.indexOf(":");
-    if (colon >= 0) entries.push({ heading: readHeading(raw.slice(0, colon).trim(), at + raw.search(/\S/)), words: [] });
+    if (colon >= 0)
+      entries.push({ heading: readHeading(raw.slice(0, colon).trim(), at + raw.search(/\S/)), words: [] });
     else if (!entries.length && raw.trim()) entries.push({ heading: null, words: [] });
     entries.at(-1)?.words.push(...wordsIn(raw.slice(colon + 1), at + colon + 1));
   }
@@ -73,7 +109,8 @@ const fillLine = (stack, lane, from, last, weights, at) => {
   if (weights.length !== 1 && weights.length !== count)
     throw new TextError(at, `Expected ${count} numbers, one per layer, found ${weights.length}.`);
   stack.lines[lane] ??= stack.lines.layers.slice();
-  for (let layer = from; layer <= last; layer++) stack.lines[lane][layer] = weights[weights.length === 1 ? 0 : layer - from];
+  for (let layer = from; layer <= last; layer++)
+    stack.lines[lane][layer] = weights[weights.length === 1 ? 0 : layer - from];
 };
 const applyEntry = ({ heading, words }, bare) => {
   if (heading?.row) {
@@ -85,37 +122,8 @@ const applyEntry = ({ heading, words }, bare) => {
   const weights = words.map(numberFrom);
   if (!weights.length) throw new TextError(heading.at, "Expected a number after the colon.");
   if (!heading) return bare(weights, words[0].at);
-  for (const stack of heading.stacks) fillLine(stack, heading.lane, heading.from, heading.last ?? stack.layers - 1, weights, heading.at);
-};
-
-// mergekit: entries of a filter and a value, each a number or a list that is spread over the layers
-const looksLikeMergekit = (text) => /^\s*(-\s*)?(t|filter|value)\s*:/m.test(text);
-const readMergekit = (text) => {
-  const entries = [];
-  let filter = null;
-  for (const { text: raw, at } of linesOf(text)) {
-    const [, lead, key, value] = raw.match(/^(\s*-?\s*)(?:\{\s*)?(\w+)\s*:\s*(.*)$/) ?? [];
-    const item = raw.match(/^(\s*-\s*)([\d.+-]+)\s*$/), inline = raw.match(/filter\s*:\s*([^,}]+).*?value\s*:\s*([^}]*)/);
-    if (!raw.trim() || key === "parameters" || (key === "t" && !value.trim())) filter = null;
-    else if (inline) entries.push({ filter: inline[1].trim(), at, anchors: numbersFrom(inline[2], at + raw.lastIndexOf(inline[2])) });
-    else if (key === "filter") filter = value.trim();
-    else if (key === "value" || key === "t") {
-      entries.push({ filter: raw.includes("-") && lead.includes("-") ? null : filter, at, anchors: numbersFrom(value.replace(/\}\s*$/, ""), at + raw.indexOf(value, raw.indexOf(":"))) });
-      filter = null;
-    } else if (item && entries.length && !entries.at(-1).filter) entries.at(-1).anchors.push(...numbersFrom(item[2], at + item[1].length));
-    else if (item) entries.push({ filter: null, at, anchors: numbersFrom(item[2], at + item[1].length) });
-    else throw new TextError(at + raw.search(/\S/), "Expected “t:”, “filter:” or “value:”, as in a mergekit recipe.");
-  }
-  return entries;
-};
-const applyMergekit = (entries) => {
-  for (const stack of grid.stacks) stack.lines = { layers: stack.lines.layers };
-  for (const { filter, at, anchors } of [...entries].reverse()) { // the first that matches wins
-    if (!anchors.length) throw new TextError(at, "Expected a number or a list of numbers.");
-    const heading = readHeading(filter === null || filter === "*" ? "layers" : filter.replace(/["']/g, ""), at);
-    if (heading.row) heading.holder.rows[heading.row] = anchors[0];
-    else for (const stack of heading.stacks) stack.lines[heading.lane] = anchored(anchors, stack.layers).map(round3);
-  }
+  for (const stack of heading.stacks)
+    fillLine(stack, heading.lane, heading.from, heading.last ?? stack.layers - 1, weights, heading.at);
 };
 
 // Changes the grid by a text, whole or not at all; null, or what is wrong with it
@@ -140,11 +148,13 @@ const stackText = (stack) => {
   return [...written, ...rowsText(prefix, stack.rows)];
 };
 const lineText = (prefix, lane, stack) => {
-  const weights = stack.lines[lane], name = `${prefix}${lane === "layers" ? "" : lane}`.trim();
+  const weights = stack.lines[lane];
+  const name = `${prefix}${lane === "layers" ? "" : lane}`.trim();
   if (weights.every((weight) => weight === weights[0])) return [`${name || "layers"}: ${weights[0]}`];
   return groupsOf(weights.length).map(([from, to]) => {
     const label = from === to ? `${from}` : `${from}-${to}`;
     return `${name ? `${name} ` : ""}${label}: ${weights.slice(from, to + 1).join(", ")}`;
   });
 };
-const rowsText = (prefix, rows) => Object.entries(rows).map(([row, weight]) => `${prefix}${row}: ${weight ?? "follows"}`);
+const rowsText = (prefix, rows) =>
+  Object.entries(rows).map(([row, weight]) => `${prefix}${row}: ${weight ?? "follows"}`);

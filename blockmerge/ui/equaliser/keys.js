@@ -23,9 +23,10 @@ const pressPlain = (event) => {
   if (key === "ArrowLeft" || key === "ArrowRight") walk(key === "ArrowRight" ? 1 : -1, shiftKey);
   else if (altKey && (key === "ArrowUp" || key === "ArrowDown")) changeLane(key === "ArrowDown" ? 1 : -1);
   else if (altKey) return false;
-  else if (NUDGES[key]) nudgeSelected(shiftKey && Math.abs(NUDGES[key]) < SHIFT_NUDGE ? Math.sign(NUDGES[key]) * SHIFT_NUDGE : NUDGES[key]);
+  else if (NUDGES[key])
+    nudgeSelected(shiftKey && Math.abs(NUDGES[key]) < SHIFT_NUDGE ? Math.sign(NUDGES[key]) * SHIFT_NUDGE : NUDGES[key]);
   else if (key === "Home" || key === "End") setSelected(key === "Home" ? 0 : 1);
-  else if (/^[\d.,−-]$/.test(key)) typingField().type(key);
+  else if (/^[\d.,−-]$/.test(key)) typeInto(typingField(), key);
   else if (key === "Enter") typingField().input.focus();
   else if (key === "Escape") return escape();
   else return pressLetter(key.toLowerCase());
@@ -45,7 +46,8 @@ const focusLayer = (layer) => {
   focusBar();
 };
 const walk = (by, extend) => {
-  const anchor = anchorOf(), next = clamp(view.at + by, 0, line().length - 1);
+  const anchor = anchorOf();
+  const next = clamp(view.at + by, 0, line().length - 1);
   if (!extend) return focusLayer(next);
   selectBetween(anchor, next);
   draw();
@@ -76,7 +78,8 @@ const escape = () => {
 };
 
 const pressUndo = (event) => {
-  if (!grid || !(event.ctrlKey || event.metaKey) || event.altKey || event.target.matches("input[type=text], textarea")) return;
+  if (!grid || !(event.ctrlKey || event.metaKey) || event.altKey || event.target.matches("input[type=text], textarea"))
+    return;
   const key = event.key.toLowerCase();
   if (key === "z") (event.shiftKey ? redo : undo)();
   else if (key === "y" && !event.shiftKey) redo();

@@ -13,7 +13,8 @@ const setEach = (on) => {
   draw();
 };
 const toggleLink = (index) => {
-  const { stack, lane } = tracks()[index], own = Object.hasOwn(stack.lines, lane);
+  const { stack, lane } = tracks()[index];
+  const own = Object.hasOwn(stack.lines, lane);
   finish();
   if (own) touch();
   else begin();

@@ -1,37 +1,61 @@
-// Puts the pieces together. Nodes are built when the structure changes, painted on every draw.
+// Puts the pieces together: a frame that is built once, plots and fields for each structure, and paint on every draw.
 const root = element.querySelector(".equaliser");
+const FRAME = ["toolbar", "tray", "above", "plots", "table", "text", "readout", "phoneRow", "groups", "outside"];
 let built = "";
 
-const build = () => {
+const buildFrame = () => {
   buildToolbar();
   buildAbove();
+  buildReadout();
+  buildPhoneRow();
   parts.tray = set(make("div", "tray"), { role: "dialog", "aria-label": "Shape" });
   parts.tray.addEventListener("keydown", pressTray);
-  parts.plots = make("div", "plots");
+  for (const name of ["plots", "table", "text", "groups", "outside"]) parts[name] = make("div", name);
   listenToPointer(parts.plots);
   parts.plots.addEventListener("keydown", pressKey);
-  buildReadout();
-  parts.outside = make("div", "outside");
-  for (const panel of ["groups", "table", "text"]) parts[panel] = make("div", panel);
-  const phoneRow = buildPhoneRow();
+};
+const build = () => {
+  if (!parts.toolbar) buildFrame();
   sizes.disconnect();
   buildPlots();
   buildOutside();
   buildEnds();
-  root.replaceChildren(parts.toolbar, parts.tray, parts.above, parts.plots, parts.table, parts.text, parts.readout, phoneRow, parts.groups, parts.outside);
+  for (const lazy of [parts.table, parts.groups]) lazy.replaceChildren();
+  if (!parts.toolbar.isConnected) root.replaceChildren(...FRAME.map((name) => parts[name]));
 };
-const PAINTS = [paintToolbar, paintTray, paintAbove, paintBars, paintReadout, paintPhoneRow, paintGroups, paintTable, paintText, paintOutside];
+// What was in focus is built anew; the focus goes to what took its place
+const rebuild = () => {
+  const node = root.contains(document.activeElement) ? document.activeElement : null;
+  const index = node?.closest(".link")?.dataset.track;
+  build();
+  if (node?.closest(".bar")) focusBar();
+  else if (index !== undefined) lanes[index]?.gutter.querySelector(".link").focus();
+};
+const PAINTS = [
+  paintToolbar,
+  paintTray,
+  paintAbove,
+  paintBars,
+  paintReadout,
+  paintPhoneRow,
+  paintGroups,
+  paintTable,
+  paintText,
+  paintOutside,
+];
 const draw = () => {
   if (!grid) return drawGhost();
-  const wanted = JSON.stringify([structure(grid), grid.a, grid.b, view.each, view.beyond, phone.matches,
-    grid.stacks.map((stack) => Object.keys(stack.lines))]);
-  if (built !== wanted) {
-    const focused = root.contains(document.activeElement) && document.activeElement.closest(".bar");
-    build();
-    built = wanted;
-    if (view.tray) buildTray();
-    if (focused) focusBar();
-  }
+  const wanted = JSON.stringify([
+    structure(grid),
+    grid.a,
+    grid.b,
+    view.each,
+    view.beyond,
+    phone.matches,
+    grid.stacks.map((stack) => Object.keys(stack.lines)),
+  ]);
+  if (built !== wanted) rebuild();
+  built = wanted;
   for (const paint of PAINTS) paint();
   root.dataset.ready = "";
 };
@@ -40,15 +64,27 @@ const drawGhost = () => {
   built = "ghost";
   lanes = [];
   sizes.disconnect();
-  const scale = make("div", "gutter",
-    place_(make("span", "in-b below", make("b", "", "1.00"), make("span", "name", "all B")), 0), place_(make("span", "", "0.50"), 50),
-    place_(make("span", "in-a above", make("span", "name", "all A"), make("b", "", "0.00")), 100));
+  const scale = make(
+    "div",
+    "gutter",
+    placedAt(make("span", "in-b below", make("b", "", "1.00"), make("span", "name", "all B")), 0),
+    placedAt(make("span", "", "0.50"), 50),
+    placedAt(make("span", "in-a above", make("span", "name", "all A"), make("b", "", "0.00")), 100),
+  );
   const bars = make("div", "ghost", ...range(30).map(() => make("i")));
-  const lane = make("div", "lane empty", bars, make("p", "note", "One bar per layer appears here once both models are chosen."));
-  root.replaceChildren(make("div", "toolbar", make("h2", "", "Weights")), make("div", "plot", make("div", "gutters", scale), make("div", "field", lane)));
+  const lane = make(
+    "div",
+    "lane empty",
+    bars,
+    make("p", "note", "One bar per layer appears here once both models are chosen."),
+  );
+  root.replaceChildren(
+    make("div", "toolbar", make("h2", "", "Weights")),
+    make("div", "plot", make("div", "gutters", scale), make("div", "field", lane)),
+  );
   root.dataset.ready = "";
 };
-const place_ = (node, top) => {
+const placedAt = (node, top) => {
   node.style.top = `${top}%`;
   return node;
 };
@@ -56,7 +92,9 @@ const place_ = (node, top) => {
 root.addEventListener("keydown", pressUndo);
 root.addEventListener("copy", copyWeights);
 root.addEventListener("paste", pasteWeights);
-root.addEventListener("focusout", () => { if (late) finish(); });
+root.addEventListener("focusout", () => {
+  if (late) finish();
+});
 phone.addEventListener("change", draw);
 watch("value", load);
 load();

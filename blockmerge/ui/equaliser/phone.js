@@ -7,7 +7,12 @@ const buildHandles = (lane, row) => {
   const box = make("div", "handles");
   Object.assign(box.style, { top: `${row * (laneHeight() + 12)}px`, height: `${laneHeight()}px` });
   lane.handles = layers.map((layer, i) => {
-    const node = set(make("div", "handle"), { role: "slider", tabindex: 0, "aria-orientation": "vertical", "data-handle": layer });
+    const node = set(make("div", "handle"), {
+      role: "slider",
+      tabindex: 0,
+      "aria-orientation": "vertical",
+      "data-handle": layer,
+    });
     const bounds = [layers[i - 1] ?? layer, layers[i + 1] ?? layer];
     node.addEventListener("pointerdown", (event) => grabHandle(event, lane, layer, bounds));
     node.addEventListener("keydown", (event) => {
@@ -29,7 +34,10 @@ const paintHandles = (lane, weights) => {
     const across = clamp(((layer + 0.5) / weights.length) * 100, 3.5, 96.5);
     Object.assign(node.style, { left: `${across}%`, top: `${depthOf(weights[layer])}%` });
     set(node, {
-      "aria-label": layerName(lane, layer), "aria-valuemin": low, "aria-valuemax": high, "aria-valuenow": weights[layer],
+      "aria-label": layerName(lane, layer),
+      "aria-valuemin": low,
+      "aria-valuemax": high,
+      "aria-valuenow": weights[layer],
       "aria-valuetext": `${layerName(lane, layer)}, ${percent(weights[layer])} percent ${grid.b}`,
     });
   }
@@ -47,8 +55,10 @@ const bend = (lane, start, layer, [first, last], by) => {
 };
 const grabHandle = (event, lane, layer, bounds) => {
   finish();
-  const start = lineOf(lane).slice(), top = lane.node.getBoundingClientRect();
-  const [low, high] = limits(), from = event.clientY;
+  const start = lineOf(lane).slice();
+  const top = lane.node.getBoundingClientRect();
+  const [low, high] = limits();
+  const from = event.clientY;
   const move = (now) => {
     const by = ((from - now.clientY) / top.height) * (high - low);
     bend(lane, start, layer, bounds, snapped(start[layer] + by) - start[layer]);
@@ -63,4 +73,39 @@ const grabHandle = (event, lane, layer, bounds) => {
   };
   for (const end of ["pointerup", "pointercancel"]) node.addEventListener(end, drop, { once: true });
   event.preventDefault();
+};
+
+const buildPhoneRow = () => {
+  parts.unlock = button(
+    "unlock",
+    () => {
+      view.unlocked = !view.unlocked;
+      draw();
+    },
+    "btn",
+    "",
+  );
+  parts.phoneUndo = iconButton("undo", "Undo", undo);
+  parts.phoneRedo = iconButton("redo", "Redo", redo);
+  parts.phoneEnds = make("p", "ends");
+  parts.phoneRow = make("div", "phone-row", parts.phoneEnds, parts.phoneUndo, parts.phoneRedo, parts.unlock);
+};
+const paintPhoneRow = () => {
+  write(parts.unlock, view.unlocked ? "Done" : "Edit bars");
+  set(parts.unlock, { "aria-pressed": String(view.unlocked) });
+  parts.phoneUndo.disabled = parts.undo.disabled;
+  parts.phoneRedo.disabled = parts.redo.disabled;
+};
+const buildEnds = () => {
+  parts.phoneEnds.replaceChildren(
+    make("span", "in-a", `0 = all ${grid.a}`),
+    make("br"),
+    make("span", "in-b", `1 = all ${grid.b}`),
+  );
+  parts.names.replaceChildren(
+    make("span", "in-a", `0.00 = all ${grid.a}`),
+    ", ",
+    make("span", "in-b", `1.00 = all ${grid.b}`),
+  );
+  parts.names.hidden = tracks().length < 2;
 };

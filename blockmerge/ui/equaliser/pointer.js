@@ -2,23 +2,29 @@
 let drag = null;
 
 const pointAt = (event, lane) => {
-  const box = lane.node.getBoundingClientRect(), layers = lane.cells.length, [low, high] = limits();
+  const box = lane.node.getBoundingClientRect();
+  const layers = lane.cells.length;
+  const [low, high] = limits();
   const layer = clamp(Math.floor(((event.clientX - box.left) / box.width) * layers), 0, layers - 1);
   return { layer, weight: clamp(snapped(high - ((event.clientY - box.top) / box.height) * (high - low)), low, high) };
 };
 const lineBetween = (from, to) => {
-  const steps = Math.abs(to.layer - from.layer), sign = Math.sign(to.layer - from.layer);
+  const steps = Math.abs(to.layer - from.layer);
+  const sign = Math.sign(to.layer - from.layer);
   const weights = straight(from.weight, to.weight, steps);
-  change(range(steps + 1).map((k) => from.layer + sign * k), (_, layer) => snapped(weights[Math.abs(layer - from.layer)]));
+  change(
+    range(steps + 1).map((k) => from.layer + sign * k),
+    (_, layer) => snapped(weights[Math.abs(layer - from.layer)]),
+  );
 };
 
 const startDrag = (event) => {
   const node = event.target.closest(".lane");
   if (!node || isLocked() || event.button !== 0) return;
   event.preventDefault();
-  if (view.tray) closeTray(true);
   finish();
-  const lane = lanes[Number(node.dataset.track)], point = pointAt(event, lane);
+  const lane = lanes[Number(node.dataset.track)];
+  const point = pointAt(event, lane);
   const kind = event.altKey && view.selection && lane.index === view.track ? "move" : event.shiftKey ? "line" : "paint";
   const anchor = lane.index === view.track ? anchorOf() : point.layer;
   drag = { kind, lane, from: point, last: point, anchor, start: lineOf(lane).slice(), moved: false };

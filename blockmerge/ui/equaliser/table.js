@@ -2,50 +2,84 @@
 const table = { fields: [] };
 
 const buildTable = () => {
-  table.fields = tracks().map((one, index) => range(one.stack.layers).map((layer) => buildTableField(one, index, layer)));
+  table.fields = tracks().map((one, index) =>
+    range(one.stack.layers).map((layer) => buildTableField(one, index, layer)),
+  );
   const copy = button("copy-table", () => copyText(tableText(), copy), "btn", "Copy all");
   parts.table.replaceChildren(...grid.stacks.map(buildStackTable), copy);
 };
 const buildTableField = (one, index, layer) => {
   const field = weightField("table-weight", {
     read: () => lineOf(tracks()[index])[layer],
-    keep: (weight) => { changeIn(index, [layer], () => weight); later(); },
+    keep: (weight) => {
+      changeIn(index, [layer], () => weight);
+      later();
+    },
     leave: (how) => {
       finish();
       if (how === "enter") table.fields[index][layer + 1]?.input.focus();
     },
   });
-  set(field.input, { "aria-label": `${layerName(one, layer)}, share of ${grid.b}`, "data-layer": layer, "data-track": index });
+  set(field.input, {
+    "aria-label": `${layerName(one, layer)}, share of ${grid.b}`,
+    "data-layer": layer,
+    "data-track": index,
+  });
   field.input.addEventListener("paste", (event) => pasteCells(event, index, layer));
   return field;
 };
 const buildStackTable = (stack, s) => {
-  const own = tracks().map((one, index) => ({ ...one, index })).filter((one) => one.s === s);
+  const own = tracks()
+    .map((one, index) => ({ ...one, index }))
+    .filter((one) => one.s === s);
   const cell = (tag, scope, ...children) => set(make(tag, "", ...children), { scope });
   const head = make("tr", "", cell("th", "col", "Layer"), ...own.map((one) => cell("th", "col", LANES[one.lane])));
   const rows = range(stack.layers).map((layer) =>
-    make("tr", "", cell("th", "row", String(layer)), ...own.map(({ index }) => make("td", "", table.fields[index][layer].input))));
-  const caption = make("caption", "spoken", `Share of ${grid.b}, layer by layer${grid.stacks.length > 1 ? `: ${stack.name}` : ""}`);
+    make(
+      "tr",
+      "",
+      cell("th", "row", String(layer)),
+      ...own.map(({ index }) => make("td", "", table.fields[index][layer].input)),
+    ),
+  );
+  const caption = make(
+    "caption",
+    "spoken",
+    `Share of ${grid.b}, layer by layer${grid.stacks.length > 1 ? `: ${stack.name}` : ""}`,
+  );
   const title = grid.stacks.length > 1 ? [make("h3", "stack", stack.name)] : [];
-  return make("div", "stack-table", ...title, make("div", "scroll", make("table", "", caption, make("thead", "", head), make("tbody", "", ...rows))));
+  return make(
+    "div",
+    "stack-table",
+    ...title,
+    make("div", "scroll", make("table", "", caption, make("thead", "", head), make("tbody", "", ...rows))),
+  );
 };
 const paintTable = () => {
   parts.table.hidden = phone.matches || view.panel !== "table";
   if (parts.table.hidden) return;
   if (!parts.table.childElementCount) buildTable();
-  for (const column of table.fields) for (const field of column) field.show();
+  for (const column of table.fields) for (const field of column) showField(field);
 };
 
 // A block of cells goes in whole or not at all
 const pasteCells = (event, index, layer) => {
-  const lines = event.clipboardData.getData("text/plain").trim().split(/\r?\n/).map((row) => row.split("\t"));
+  const lines = event.clipboardData
+    .getData("text/plain")
+    .trim()
+    .split(/\r?\n/)
+    .map((row) => row.split("\t"));
   if (lines.length === 1 && lines[0].length === 1) return; // a single number is typed text
   event.preventDefault();
-  const all = tracks(), depth = all[index].stack.layers, wide = Math.max(...lines.map((row) => row.length));
+  const all = tracks();
+  const depth = all[index].stack.layers;
+  const wide = Math.max(...lines.map((row) => row.length));
   const columns = all.map((one, i) => i).filter((i) => i >= index && all[i].s === all[index].s);
   const wrong = lines.flat().find((text) => accepted(text) === null);
-  if (layer + lines.length > depth) return say(`Expected ${depth - layer} rows from layer ${layer} on, found ${lines.length}. Nothing was changed.`);
-  if (wide > columns.length) return say(`Expected ${columns.length} columns from here on, found ${wide}. Nothing was changed.`);
+  if (layer + lines.length > depth)
+    return say(`Expected ${depth - layer} rows from layer ${layer} on, found ${lines.length}. Nothing was changed.`);
+  if (wide > columns.length)
+    return say(`Expected ${columns.length} columns from here on, found ${wide}. Nothing was changed.`);
   if (wrong !== undefined) return say(`${complaint(wrong)} Nothing was changed.`);
   finish();
   lines.forEach((row, i) => row.forEach((text, j) => changeIn(columns[j], [layer + i], () => accepted(text))));
@@ -54,11 +88,14 @@ const pasteCells = (event, index, layer) => {
 };
 const tableText = () => {
   const own = tracks().filter(({ s }) => s === track().s);
-  return range(own[0].stack.layers).map((layer) => own.map((one) => lineOf(one)[layer]).join("\t")).join("\n");
+  return range(own[0].stack.layers)
+    .map((layer) => own.map((one) => lineOf(one)[layer]).join("\t"))
+    .join("\n");
 };
 const copyText = async (text, node) => {
   if (navigator.clipboard) await navigator.clipboard.writeText(text);
-  else { // without https there is no clipboard but this
+  else {
+    // without https there is no clipboard but this
     const area = make("textarea", "spoken", text);
     root.append(area);
     area.select();
@@ -67,5 +104,7 @@ const copyText = async (text, node) => {
   }
   const label = node.textContent;
   node.textContent = "Copied";
-  setTimeout(() => { node.textContent = label; }, 2000);
+  setTimeout(() => {
+    node.textContent = label;
+  }, 2000);
 };

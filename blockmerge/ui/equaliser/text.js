@@ -1,21 +1,35 @@
 // The text view and the clipboard: checked while it is typed, an error marks its character and changes nothing.
-const TEXT_HELP = "One number for all layers, a list, “8-15: 0.8”, “attention 8-15: 0.8”, “embeddings: 0”, or the t: block of a mergekit recipe.";
-const editor = { base: null, applied: "" };
+const TEXT_HELP =
+  "One number for all layers, a list, “8-15: 0.8”, “attention 8-15: 0.8”, “embeddings: 0”, or a mergekit t: block.";
+const editor = { base: null, applied: "", step: null, error: null }; // base: what the typed text is applied to
 
 const buildText = () => {
-  editor.area = set(make("textarea", "text"), { "aria-label": "Weights as text", "aria-describedby": `${element.id}-text-note`, spellcheck: "false", rows: 12, "data-act": "text" });
+  editor.area = set(make("textarea", "text"), {
+    "aria-label": "Weights as text",
+    "aria-describedby": `${element.id}-text-note`,
+    spellcheck: "false",
+    rows: 12,
+    "data-act": "text",
+  });
   editor.shadow = set(make("pre", "shadow"), { "aria-hidden": "true" });
   editor.note = set(make("p", "text-note"), { id: `${element.id}-text-note`, role: "status" });
   const copy = button("copy-text", () => copyText(editor.area.value, copy), "btn", "Copy");
   editor.area.addEventListener("input", typeText);
-  editor.area.addEventListener("scroll", () => { editor.shadow.scrollTop = editor.area.scrollTop; });
-  editor.area.addEventListener("blur", () => { if (!editor.error) editor.base = null; draw(); });
+  editor.area.addEventListener("scroll", () => {
+    editor.shadow.scrollTop = editor.area.scrollTop;
+  });
+  editor.area.addEventListener("blur", () => {
+    if (!editor.error) editor.base = null;
+    draw();
+  });
   parts.text.replaceChildren(make("div", "editor", editor.shadow, editor.area), make("div", "row", editor.note, copy));
 };
 const typeText = () => {
-  if (!editor.base || snapshot().weights !== editor.applied) finish(); // what was changed elsewhere is a step of its own
-  editor.base ??= snapshot();
+  if (!editor.base || snapshot().weights !== editor.applied) startTyping();
+  // All that is typed in one go is one step: the last one is taken up again
+  if (past.length && past.at(-1) === editor.step) before = past.pop();
   begin();
+  editor.step = before;
   restore(editor.base);
   editor.error = applyText(editor.area.value, everyStack);
   if (!editor.error && snapshot().weights !== editor.base.weights) touch();
@@ -25,13 +39,23 @@ const typeText = () => {
   markError();
   later();
 };
+const startTyping = () => {
+  finish();
+  Object.assign(editor, { base: snapshot(), step: null });
+};
 const everyStack = (weights, at) => {
   for (const stack of grid.stacks) fillLine(stack, "layers", 0, stack.layers - 1, weights, at);
 };
+// The text once more, unseen behind the field, with the word that is wrong marked
 const markError = () => {
-  set(editor.area, { "aria-invalid": editor.error ? "true" : null });
-  const { at } = editor.error ?? {}, value = editor.area.value;
-  editor.shadow.replaceChildren(...(editor.error ? [value.slice(0, at), make("mark", "", value.slice(at).match(/^[^\s,;:[\]]+/)?.[0] ?? " "), value.slice(at).replace(/^[^\s,;:[\]]+/, "")] : []));
+  const { error, area, shadow } = editor;
+  set(area, { "aria-invalid": error ? "true" : null });
+  shadow.replaceChildren();
+  if (error) {
+    const rest = area.value.slice(error.at);
+    const [word] = rest.match(/^[^\s,;:[\]]+/) ?? [" "];
+    shadow.append(area.value.slice(0, error.at), make("mark", "", word), rest.slice(word.length));
+  }
   editor.shadow.scrollTop = editor.area.scrollTop;
 };
 const placeOf = (at) => {
@@ -42,13 +66,17 @@ const paintText = () => {
   parts.text.hidden = phone.matches || view.panel !== "text";
   if (parts.text.hidden) return;
   if (!parts.text.childElementCount) buildText();
-  if (editor.base && snapshot().weights !== editor.applied) Object.assign(editor, { base: null, error: null }); // changed elsewhere
+  const isOld = editor.base && snapshot().weights !== editor.applied; // changed elsewhere
+  if (isOld) Object.assign(editor, { base: null, error: null });
   if (!editor.base) {
     const value = weightsText();
     if (editor.area.value !== value) editor.area.value = value;
     markError();
   }
-  write(editor.note, editor.error ? `${placeOf(editor.error.at)}: ${editor.error.message} Nothing was changed.` : TEXT_HELP);
+  write(
+    editor.note,
+    editor.error ? `${placeOf(editor.error.at)}: ${editor.error.message} Nothing was changed.` : TEXT_HELP,
+  );
   editor.note.classList.toggle("wrong", Boolean(editor.error));
 };
 
@@ -75,7 +103,10 @@ const pasteWeights = (event) => {
   finish();
 };
 const pasteBare = (weights, at) => {
-  const one = track(), layers = selected(), whole = one.stack.layers;
-  const [from, last] = weights.length === layers.length || weights.length === 1 ? [layers[0], layers.at(-1)] : [0, whole - 1];
+  const one = track();
+  const layers = selected();
+  const whole = one.stack.layers;
+  const [from, last] =
+    weights.length === layers.length || weights.length === 1 ? [layers[0], layers.at(-1)] : [0, whole - 1];
   fillLine(one.stack, keyOf(one), from, last, weights, at);
 };

@@ -1,10 +1,16 @@
 // The shape menu: every choice is drawn in the bars at once, Apply keeps it, Cancel brings back what was there.
-const tray = { options: [], curves: null };
+const tray = { options: [] };
 
 const openTray = () => {
   finish();
   begin();
-  view.tray = { preset: presets.find((preset) => preset.label === grid.shape) ?? null, anchors: null, strength: 100, flip: false, everywhere: true };
+  view.tray = {
+    preset: presets.find((preset) => preset.label === grid.shape) ?? null,
+    anchors: null,
+    strength: 100,
+    flip: false,
+    everywhere: true,
+  };
   view.message = "";
   buildTray();
   draw();
@@ -12,7 +18,6 @@ const openTray = () => {
   chosen.node.focus({ preventScroll: !phone.matches });
 };
 const closeTray = (keep) => {
-  view.tray = null;
   if (keep) finish();
   else giveUp();
   parts.shape.focus({ preventScroll: true });
@@ -20,7 +25,12 @@ const closeTray = (keep) => {
 
 // The lines that a shape is drawn into: all common lines, or the one in focus
 const targets = () => {
-  if (view.tray.everywhere) return grid.stacks.map((stack, s) => ({ stack, s, lanes: ["layers", ...stack.lanes.filter((lane) => Object.hasOwn(stack.lines, lane))] }));
+  if (view.tray.everywhere)
+    return grid.stacks.map((stack, s) => ({
+      stack,
+      s,
+      lanes: ["layers", ...stack.lanes.filter((lane) => Object.hasOwn(stack.lines, lane))],
+    }));
   const one = track();
   return [{ stack: one.stack, s: one.s, lanes: [keyOf(one)] }];
 };
@@ -46,17 +56,33 @@ const preview = () => {
 const buildTray = () => {
   const groups = [...new Set(presets.map((preset) => preset.group))];
   tray.options = [];
-  const list = make("div", "groups", ...groups.map((group) => {
-    const options = presets.filter((preset) => preset.group === group).map(buildOption);
-    return set(make("div", "group", make("div", "quiet", group), make("div", "row", ...options)), { role: "group", "aria-label": group });
-  }));
+  const list = make(
+    "div",
+    "groups",
+    ...groups.map((group) => {
+      const options = presets.filter((preset) => preset.group === group).map(buildOption);
+      return set(make("div", "group", make("div", "quiet", group), make("div", "row", ...options)), {
+        role: "group",
+        "aria-label": group,
+      });
+    }),
+  );
   set(list, { role: "radiogroup", "aria-label": "Shape" });
-  list.addEventListener("keydown", (event) => moveChoice(event, tray.options.map(({ node }) => node)));
+  list.addEventListener("keydown", (event) =>
+    moveChoice(
+      event,
+      tray.options.map(({ node }) => node),
+    ),
+  );
   parts.tray.replaceChildren(list, buildSettings());
 };
 const buildOption = (preset) => {
   const node = set(make("button", "option", thumbnail(preset.curves[track().s]), make("span", "", preset.title)), {
-    type: "button", role: "radio", title: preset.description, "data-shape": preset.label, "aria-label": preset.label,
+    type: "button",
+    role: "radio",
+    title: preset.description,
+    "data-shape": preset.label,
+    "aria-label": preset.label,
   });
   node.addEventListener("click", () => {
     Object.assign(view.tray, { preset, anchors: null });
@@ -67,34 +93,71 @@ const buildOption = (preset) => {
   return node;
 };
 const buildSettings = () => {
-  tray.strength = set(make("input", "slider"), { type: "range", min: 0, max: 100, step: 1, value: 100, "aria-label": "Strength", "data-act": "strength" });
+  tray.strength = set(make("input", "slider"), {
+    type: "range",
+    min: 0,
+    max: 100,
+    step: 1,
+    value: view.tray.strength,
+    "aria-label": "Strength",
+    "data-act": "strength",
+  });
   tray.percent = make("span", "percent");
-  tray.strength.addEventListener("input", () => { view.tray.strength = Number(tray.strength.value); preview(); });
-  const flip = checkbox("flip", "Flip", (on) => { view.tray.flip = on; preview(); });
+  tray.strength.addEventListener("input", () => {
+    view.tray.strength = Number(tray.strength.value);
+    preview();
+  });
+  const flip = checkbox("flip", "Flip", (on) => {
+    view.tray.flip = on;
+    preview();
+  });
+  flip.input.checked = view.tray.flip;
   const cancel = button("cancel-shape", () => closeTray(false), "btn bare", "Cancel");
   tray.apply = button("apply-shape", () => closeTray(true), "btn main", "Apply");
-  return make("div", "settings",
-    make("label", "row", make("span", "", "Strength"), tray.strength, tray.percent), flip.node, buildAnchors(), ...buildWhere(),
-    make("span", "row end", cancel, tray.apply));
+  return make(
+    "div",
+    "settings",
+    make("label", "row", make("span", "", "Strength"), tray.strength, tray.percent),
+    flip.node,
+    buildAnchors(),
+    ...buildWhere(),
+    make("span", "row end", cancel, tray.apply),
+  );
 };
 const buildAnchors = () => {
-  tray.anchors = set(make("input", "text"), { type: "text", placeholder: "0, 0.5, 1", "aria-label": "Anchors", autocomplete: "off", "data-act": "anchors" });
+  tray.anchors = set(make("input", "text"), {
+    type: "text",
+    placeholder: "0, 0.5, 1",
+    "aria-label": "Anchors",
+    autocomplete: "off",
+    "data-act": "anchors",
+  });
   tray.anchors.addEventListener("input", () => {
-    const words = tray.anchors.value.split(/[\s,;]+/).filter(Boolean), weights = words.map(accepted);
+    const words = tray.anchors.value.split(/[\s,;]+/).filter(Boolean);
+    const weights = words.map(accepted);
     const wrong = words.length > 200 || weights.includes(null);
     set(tray.anchors, { "aria-invalid": wrong ? "true" : null });
     Object.assign(view.tray, { anchors: wrong || !words.length ? null : weights, preset: null });
     preview();
   });
-  tray.anchors.addEventListener("keydown", (event) => { if (event.key === "Enter" && !tray.apply.disabled) closeTray(true); });
+  tray.anchors.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !tray.apply.disabled) closeTray(true);
+  });
   return make("label", "row anchors", make("span", "", "Or anchors"), tray.anchors);
 };
 const buildWhere = () => {
   if (tracks().length < 2) return [];
-  tray.where = choice("Where", [["all", "Everywhere"], ["one", `Only ${laneName(track())}`]], (value) => {
-    view.tray.everywhere = value === "all";
-    preview();
-  });
+  tray.where = choice(
+    "Where",
+    [
+      ["all", "Everywhere"],
+      ["one", `Only ${laneName(track())}`],
+    ],
+    (value) => {
+      view.tray.everywhere = value === "all";
+      preview();
+    },
+  );
   return [tray.where.node];
 };
 

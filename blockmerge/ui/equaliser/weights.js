@@ -1,8 +1,24 @@
 // Weights as numbers: no state and no nodes here.
-const LANES = { layers: "All modules", attention: "Attention", mlp: "MLP", norm: "Norms", router: "Router", mixer: "Mixer", other: "Other" };
-const ROWS = { embeddings: "Embeddings", final_norm: "Final norm", head: "Head", connector: "Connector", outside: "Everything else" };
-const NARROWEST = 0, WIDEST = 1; // of a blend; beyond them a weight extrapolates
-const FAR_LOW = -1, FAR_HIGH = 2;
+const LANES = {
+  layers: "All modules",
+  attention: "Attention",
+  mlp: "MLP",
+  norm: "Norms",
+  router: "Router",
+  mixer: "Mixer",
+  other: "Other",
+};
+const ROWS = {
+  embeddings: "Embeddings",
+  final_norm: "Final norm",
+  head: "Head",
+  connector: "Connector",
+  outside: "Everything else",
+};
+const NARROWEST = 0;
+const WIDEST = 1; // of a blend; beyond them a weight extrapolates
+const FAR_LOW = -1;
+const FAR_HIGH = 2;
 const SNAP = 0.015; // painting this near to 0 or 1 means it
 
 const range = (length, from = 0) => Array.from({ length }, (_, i) => from + i);
@@ -20,7 +36,8 @@ const percent = (weight) => Math.round(weight * 100);
 const isBeyond = (weight) => weight < NARROWEST || weight > WIDEST;
 const shortly = (weight) => weight.toFixed(2).replace("-", "−");
 const span = (weights) => {
-  const low = shortly(Math.min(...weights)), high = shortly(Math.max(...weights));
+  const low = shortly(Math.min(...weights));
+  const high = shortly(Math.max(...weights));
   return low === high ? low : `${low}–${high}`;
 };
 
@@ -33,21 +50,29 @@ const parseNumber = (text) => {
 const straight = (from, to, steps) => range(steps + 1).map((k) => (steps ? from + ((to - from) * k) / steps : to));
 
 // A preset's curve with strength and flip, exactly as core.shapes.sample does it
-const shaped = (curve, strength, flip) => curve.map((weight) => round3((strength / 100) * (flip ? 1 - weight : weight)));
+const shaped = (curve, strength, flip) =>
+  curve.map((weight) => round3((strength / 100) * (flip ? 1 - weight : weight)));
 
 // Anchors spread evenly over the layers, with straight lines between: core.shapes again
-const anchored = (anchors, depth) => range(depth).map((layer) => {
-  const place = (depth > 1 ? layer / (depth - 1) : 0.5) * (anchors.length - 1);
-  const before = Math.min(Math.trunc(place), anchors.length - 1), share = place - before;
-  return share === 0 ? anchors[before] : anchors[before] + (anchors[before + 1] - anchors[before]) * share;
-});
+const anchored = (anchors, depth) =>
+  range(depth).map((layer) => {
+    const place = (depth > 1 ? layer / (depth - 1) : 0.5) * (anchors.length - 1);
+    const before = Math.min(Math.trunc(place), anchors.length - 1);
+    const share = place - before;
+    return share === 0 ? anchors[before] : anchors[before] + (anchors[before + 1] - anchors[before]) * share;
+  });
 
 // One step per layer, in a box as wide as there are layers and 1 high
-const stepPath = (weights) => weights.map((w, i) => `${i ? "V" : "M0,"}${(1 - clamp(w, 0, 1)).toFixed(4)}H${i + 1}`).join("");
+const stepPath = (weights) =>
+  weights.map((w, i) => `${i ? "V" : "M0,"}${(1 - clamp(w, 0, 1)).toFixed(4)}H${i + 1}`).join("");
 const thumbnail = (weights, height = 36) => {
   const steps = stepPath(weights);
   const inset = `translate(0 ${2 / height}) scale(1 ${1 - 4 / height})`; // so that the line keeps its width at 0 and 1
   const line = svg("g", { transform: inset }, svg("path", { class: "line", d: steps }));
-  return svg("svg", { class: "picture", viewBox: `0 0 ${weights.length} 1`, preserveAspectRatio: "none", "aria-hidden": "true" },
-    svg("path", { class: "fill", d: `${steps}V1H0Z` }), line);
+  return svg(
+    "svg",
+    { class: "picture", viewBox: `0 0 ${weights.length} 1`, preserveAspectRatio: "none", "aria-hidden": "true" },
+    svg("path", { class: "fill", d: `${steps}V1H0Z` }),
+    line,
+  );
 };
