@@ -74,24 +74,31 @@ def inspect(model: Model, as_json: AsJson = False) -> None:
 
 @app.command()
 def template(
-    a: Model,
-    b: Model,
+    models: Annotated[list[str], typer.Argument(help="The models, one folder each.")],
+    base: Annotated[
+        str | None, typer.Option(help="The model that the others were tuned from, for methods that need it.")
+    ] = None,
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = "linear",
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write here instead of to the terminal.")
     ] = None,
 ) -> None:
-    """Write a recipe for two models, to be edited by hand: every layer on a line of its own, all at 0.5."""
+    """Write a recipe for some models, to be edited by hand: every layer on a line of its own, all at 0.5."""
     from blockmerge.checkpoints.models import open_models
     from blockmerge.core.blocks import list_blocks
-    from blockmerge.core.plan import check_pair
+    from blockmerge.core.plan import check_models
     from blockmerge.core.template import write_template
 
-    models = {"a": a, "b": b}
+    keys = dict(zip("abcdefghijklmnopqrstuvwxyz", models, strict=False))
     with _exit_codes():
         if method not in METHODS:
             raise RecipeError(f"--method {method}: there is no such merge method. Known: {', '.join(METHODS)}.")
-        text = write_template(models, method, list_blocks(check_pair(("a", "b"), open_models(models))))
+        problems = tuple(METHODS[method].misuses(len(models), base is not None))
+        if problems:
+            raise RecipeError(*problems)
+        references = keys if base is None else {"base": base, **keys}
+        layout = check_models(tuple(references), open_models(references))
+        text = write_template(keys, method, list_blocks(layout), base)
         if output is None:
             typer.echo(text, nl=False)
         else:
@@ -114,7 +121,7 @@ def _plan(recipe: Path) -> "Plan":
     from blockmerge.core.recipe import parse_recipe
 
     parsed = parse_recipe(_read_text(recipe))
-    return make_plan(parsed, open_models(parsed.models))
+    return make_plan(parsed, open_models(parsed.references))
 
 
 def _read_text(path: Path) -> str:
@@ -146,22 +153,27 @@ def plan(recipe: RecipeFile, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def merge(
+def merge(  # noqa: PLR0913 - one for each option
     recipe: RecipeFile,
     out: Annotated[Path, typer.Option(help="The folder of the result; it must not exist yet.")],
     overwrite: Annotated[bool, typer.Option(help="Replace the folder if it exists, once the result is whole.")] = False,
     discard: Annotated[bool, typer.Option(help="Delete what an unfinished merge left behind.")] = False,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu.")] = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Merge here and now, with a progress bar."""
     from blockmerge.core.describe import size_text
+    from blockmerge.engine.devices import check_device
+    from blockmerge.engine.first_reads import begin_reading
     from blockmerge.engine.target import Target, check_target
 
     cancelled = _on_signals()
     target = Target(out, overwrite, discard)
     with _exit_codes():
+        check_device(device)
         made = _plan(recipe)
         check_target(made, target)
+        begin_reading(made)
         # Only now, as whoever is refused need not wait for torch.
         from blockmerge.engine.merge import carry_out
 

@@ -12,7 +12,8 @@ BlockmergeError
     ├── SourceChangedError  an input changed while it was read
     ├── StorageError        the disk is full, or refused a read or a write
     ├── VerifyError         the result is not what the plan says
-    └── MergeCancelledError somebody asked to stop
+    ├── MergeCancelledError somebody asked to stop, and nothing stays
+    └── MergePausedError    somebody asked to stop, and what is finished stays
 """
 
 
@@ -69,4 +70,8 @@ class VerifyError(RunError):
 
 
 class MergeCancelledError(RunError):
+    pass
+
+
+class MergePausedError(RunError):
     pass

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from blockmerge.core.methods import METHODS
 from tests.engine.merges import contents, recipe_text
 from tests.engine.oracle import read_raw
 from tests.jobs.bench import write_hollow_model
@@ -110,10 +111,12 @@ def test_a_template_for_a_folder_that_is_not_there_is_refused(models: Models, tm
 
 
 def test_a_template_of_an_unknown_method_names_the_known_ones(models: Models) -> None:
+    known = ", ".join(METHODS)
+
     assert run("template", *models, "--method", "slerpy") == (
         2,
         "",
-        "--method slerpy: there is no such merge method. Known: linear.\n",
+        f"--method slerpy: there is no such merge method. Known: {known}.\n",
     )
 
 

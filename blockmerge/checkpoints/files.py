@@ -59,6 +59,14 @@ def open_new(path: Path) -> int:
         raise _failure(f"{path.name} cannot be created", error) from error
 
 
+def open_to_change(path: Path) -> int:
+    """A file that is there, for reading and writing; never follows a link."""
+    try:
+        return os.open(path, os.O_RDWR | _BINARY | getattr(os, "O_NOFOLLOW", 0))
+    except OSError as error:
+        raise _failure(f"{path.name} cannot be opened", error) from error
+
+
 def read_into(fd: int, view: memoryview, offset: int) -> None:
     """Fill `view`, a view of bytes. Raises SourceChangedError when the file ends before."""
     while view:

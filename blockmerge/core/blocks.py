@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from blockmerge.core.layout import LANES, ROWS, Layout, Place, Stack
-from blockmerge.core.recipe import Recipe, ShapeLine, StackWeights
+from blockmerge.core.recipe import Lines, Recipe, ShapeLine, StackWeights
 from blockmerge.core.shapes import Shape, load_presets, sample
 
 Line = float | tuple[float, ...] | ShapeLine
@@ -76,8 +76,9 @@ def resolve_line(line: Line, depth: int) -> tuple[float, ...] | str:
 class _Resolver:
     """Walks one recipe against one layout, collecting weights and problems as it goes."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, path: str) -> None:
         self.layout = layout
+        self.path = path
         self.blocks = list_blocks(layout)
         self.single = len(layout.stacks) == 1
         self.problems: list[str] = []
@@ -144,14 +145,19 @@ class _Resolver:
 
 
 def resolve_weights(recipe: Recipe, layout: Layout) -> TensorWeights | tuple[str, ...]:
-    """The weight of every tensor of the owner, or every reason why the recipe's weights do not fit its layout.
+    """The weight of every tensor, for a recipe that has one line of weights and not one per model."""
+    return resolve_lines(recipe.weights, layout, "weights")
+
+
+def resolve_lines(lines: Lines, layout: Layout, path: str) -> TensorWeights | tuple[str, ...]:
+    """The number of every tensor of the owner, or every reason why the lines at `path` do not fit its layout.
 
     A glob under `tensors` wins over a lane, a lane over `layers`. A row left out follows its end layer: embeddings the
     first, all others the last.
     """
-    resolver = _Resolver(layout)
-    resolved = _read_all(resolver, recipe)
-    globs, glob_problems = _match_globs(recipe.weights.tensors, layout.places)
+    resolver = _Resolver(layout, path)
+    resolved = _read_all(resolver, lines)
+    globs, glob_problems = _match_globs(lines.tensors, layout.places, path)
     resolver.problems += glob_problems
     by_name: dict[str, float] = {}
     for name, place in layout.places.items():
@@ -160,50 +166,50 @@ def resolve_weights(recipe: Recipe, layout: Layout) -> TensorWeights | tuple[str
             by_name[name] = weight
     if resolver.problems:
         return tuple(resolver.problems)
-    if recipe.weights.tensors:
-        resolved["tensors"] = dict(sorted(recipe.weights.tensors.items()))
+    if lines.tensors:
+        resolved["tensors"] = dict(sorted(lines.tensors.items()))
     return TensorWeights(by_name=by_name, resolved=resolved)
 
 
-def _read_all(resolver: _Resolver, recipe: Recipe) -> dict[str, object]:
-    weights, layout, blocks = recipe.weights, resolver.layout, resolver.blocks
+def _read_all(resolver: _Resolver, weights: Lines) -> dict[str, object]:
+    layout, blocks, path = resolver.layout, resolver.blocks, resolver.path
     if resolver.single:
         if weights.stacks:
-            resolver.problems.append("weights.stacks: these checkpoints have one stack; write its weights beside it.")
-        resolved = resolver.read_stack(layout.stacks[0], blocks.stacks[0], weights, "weights.")
-        return resolved | resolver.read_rows(blocks.rows, None, weights, "weights.")
+            resolver.problems.append(f"{path}.stacks: these checkpoints have one stack; write its weights beside it.")
+        resolved = resolver.read_stack(layout.stacks[0], blocks.stacks[0], weights, f"{path}.")
+        return resolved | resolver.read_rows(blocks.rows, None, weights, f"{path}.")
     names = tuple(stack.name for stack in layout.stacks)
     for name in weights.stacks:
         if name not in names:
-            resolver.problems.append(f"weights.stacks.{name}: there is no such stack. Known: {', '.join(names)}.")
+            resolver.problems.append(f"{path}.stacks.{name}: there is no such stack. Known: {', '.join(names)}.")
     for line in ("layers", *weights.lanes):
         if line != "layers" or weights.layers is not None:
             resolver.problems.append(
-                f"weights.{line}: these checkpoints have {len(names)} stacks; write weights.stacks.{names[0]}.{line}."
+                f"{path}.{line}: these checkpoints have {len(names)} stacks; write {path}.stacks.{names[0]}.{line}."
             )
     stacks: dict[str, object] = {}
     for stack, held in zip(layout.stacks, blocks.stacks, strict=True):
         own = weights.stacks.get(stack.name, StackWeights())
-        path = f"weights.stacks.{stack.name}."
-        stacks[stack.name] = resolver.read_stack(stack, held, own, path) | resolver.read_rows(
-            held.rows, stack.name, own, path
+        inner = f"{path}.stacks.{stack.name}."
+        stacks[stack.name] = resolver.read_stack(stack, held, own, inner) | resolver.read_rows(
+            held.rows, stack.name, own, inner
         )
-    return {"stacks": stacks} | resolver.read_rows(blocks.rows, None, weights, "weights.")
+    return {"stacks": stacks} | resolver.read_rows(blocks.rows, None, weights, f"{path}.")
 
 
-def _match_globs(globs: Mapping[str, float], names: Iterable[str]) -> tuple[dict[str, float], list[str]]:
+def _match_globs(globs: Mapping[str, float], names: Iterable[str], path: str) -> tuple[dict[str, float], list[str]]:
     matched: dict[str, tuple[str, float]] = {}
     problems: list[str] = []
     all_names = tuple(names)
     for glob, weight in globs.items():
         hits = [name for name in all_names if fnmatch.fnmatchcase(name, glob)]
         if not hits:
-            problems.append(f"weights.tensors[{glob!r}]: no tensor has such a name, e.g. {all_names[0]!r} is one.")
+            problems.append(f"{path}.tensors[{glob!r}]: no tensor has such a name, e.g. {all_names[0]!r} is one.")
         for name in hits:
             other = matched.setdefault(name, (glob, weight))
             if other[1] != weight:
                 problems.append(
-                    f"weights.tensors: {other[0]!r} says {other[1]} and {glob!r} says {weight} for {name}. Keep one."
+                    f"{path}.tensors: {other[0]!r} says {other[1]} and {glob!r} says {weight} for {name}. Keep one."
                 )
                 break
     return {name: weight for name, (_, weight) in matched.items()}, problems

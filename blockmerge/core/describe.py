@@ -7,7 +7,10 @@ from blockmerge.core.blocks import Blocks, list_blocks
 from blockmerge.core.detection import detect_layout
 from blockmerge.core.heads import find_head
 from blockmerge.core.matching import label
-from blockmerge.core.plan import Action, Plan, Step
+from blockmerge.core.method import WeightKind
+from blockmerge.core.methods import METHODS
+from blockmerge.core.plan import Plan
+from blockmerge.core.steps import Action, Step
 from blockmerge.core.tensors import Checkpoint
 
 
@@ -87,6 +90,7 @@ def _step_value(step: Step) -> dict[str, Any]:
         "name": step.name,
         "action": step.action.value,
         "weight": step.weight,
+        "weights": _weights_value(step),
         "reason": step.reason,
         "dtype": step.dtype.label,
         "shape": list(step.shape),
@@ -95,6 +99,12 @@ def _step_value(step: Step) -> dict[str, Any]:
         "module": place.module,
         "sources": [{"model": s.model, "name": s.tensor.name, "file": s.tensor.file} for s in step.sources],
     }
+
+
+def _weights_value(step: Step) -> dict[str, float]:
+    """The weight of each source that is not the base; nothing for a copy or a method of strengths."""
+    models = step.sources[len(step.sources) - len(step.weights) :]
+    return {source.model: weight for source, weight in zip(models, step.weights, strict=True)}
 
 
 def layer_counts(plan: Plan) -> Mapping[str, int]:
@@ -111,11 +121,24 @@ def formula(plan: Plan, names: Mapping[str, str]) -> str:
     """The whole merge as one sentence; `names` are the models' names as people know them."""
     weights = [step.weight for step in plan.steps if step.place.layer is not None]
     counts = layer_counts(plan)
-    first, last = (names[key] for key in (plan.owner, list(plan.checkpoints)[-1]))
     return (
-        f"Merged = {first} × (1 − w) + {last} × w, with w from {min(weights):.2f} to {max(weights):.2f}. "
+        f"{_equation(plan, names)}, with w from {min(weights):.2f} to {max(weights):.2f}. "
         f"{_layers(counts['copied'])} copied, {counts['computed']} computed."
     )
+
+
+def _equation(plan: Plan, names: Mapping[str, str]) -> str:
+    method = METHODS[plan.recipe.method]
+    owner, *others = (names[key] for key in plan.checkpoints)
+    models = [names[key] for key in plan.recipe.models]
+    if method.name == "linear" and len(others) == 1:
+        return f"Merged = {owner} × (1 − w) + {others[0]} × w"
+    if method.kind is WeightKind.AMOUNT:
+        return f"Merged = {owner} + {method.title} of w × ({', '.join(models)}, less {owner})"
+    if method.kind is WeightKind.STRENGTH:
+        return f"Merged = {owner} × (1 − w) + {method.title} of {', '.join([owner, *others])} × w"
+    origin = f" less {owner}, added to it" if plan.recipe.base is not None else ""
+    return f"Merged = {method.title} of {', '.join(models)}{origin}, by shares w"
 
 
 def _layers(count: int) -> str:

@@ -1,7 +1,7 @@
 """Which tensor of one checkpoint answers which of the other."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from blockmerge.core.detection import detect_layout
 from blockmerge.core.heads import Head, find_head, move_head
@@ -28,12 +28,14 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class MixedHead:
-    """One model's head is tied and the other's is not. `tied_weight` is the weight that lies on the tied side."""
+    """The heads of the models `tied_keys` are tied to their embeddings, those of others are not.
+
+    `name` and `embeddings` are the owner's names, or what its head is called where it stores none.
+    """
 
     name: str
     embeddings: str
-    tied_key: str
-    tied_weight: float
+    tied_keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,72 @@ def shape_text(shape: tuple[int, ...]) -> str:
     return "×".join(str(size) for size in shape) or "a single number"
 
 
-def match(keys: tuple[str, str], checkpoints: Mapping[str, Checkpoint]) -> Matching:
-    """Pair the tensors of the owner (the first key) with the other's by name.
+def match(keys: tuple[str, ...], checkpoints: Mapping[str, Checkpoint]) -> Matching:
+    """Put the tensors of the owner (the first key) together with those of all others.
 
     Raises CheckpointError where one of them has no layers.
     """
+    owner, *others = keys
+    if not others:
+        # With itself, so that the same is checked; then the second of the same sources goes.
+        alone = match_two((owner, owner), checkpoints)
+        return replace(alone, pairs=tuple(replace(pair, sources=pair.sources[:1]) for pair in alone.pairs))
+    return _join(keys, checkpoints, [match_two((owner, other), checkpoints) for other in others])
+
+
+def _join(keys: tuple[str, ...], checkpoints: Mapping[str, Checkpoint], two: Sequence[Matching]) -> Matching:
+    """The matchings of the owner with each of the others as one."""
+    if len(two) == 1:
+        return two[0]
+    problems = tuple(dict.fromkeys(problem for matching in two for problem in matching.problems))
+    if not all(matching.pairs for matching in two):
+        return Matching(two[0].layout, problems=problems)
+    mixed = _join_heads(keys, checkpoints, two)
+    # Where the head got a place of its own; all other places are the same in every matching.
+    layout = next((matching.layout for matching in two if matching.mixed_head), two[0].layout)
+    pairs = [{pair.name: pair for pair in matching.pairs} for matching in two]
+    joined: dict[str, Pair] = {}
+    for name in dict.fromkeys(name for held in pairs for name in held):
+        found = [held[name] for held in pairs if name in held]
+        reason = next((pair.copy_reason for pair in found if pair.copy_reason), "")
+        others = () if reason else tuple(source for pair in found for source in pair.sources[1:])
+        joined[name] = Pair(name, (*found[0].sources[:1], *others), reason)
+    if mixed is not None:
+        joined[mixed.name] = Pair(mixed.name, _head_sources(keys, checkpoints, joined[mixed.name], mixed))
+    return Matching(
+        layout,
+        tuple(joined.values()),
+        tuple(dict.fromkeys(entry for matching in two for entry in matching.left_out)),
+        mixed,
+        None if mixed else two[0].tied_copy,
+        problems,
+    )
+
+
+def _join_heads(
+    keys: tuple[str, ...], checkpoints: Mapping[str, Checkpoint], two: Sequence[Matching]
+) -> MixedHead | None:
+    first = next((matching.mixed_head for matching in two if matching.mixed_head), None)
+    if first is None:
+        return None
+    heads = {key: find_head(checkpoints[key], _layout(checkpoints[key])) for key in keys}
+    return replace(first, tied_keys=tuple(key for key, head in heads.items() if head and head.tied))
+
+
+def _head_sources(
+    keys: tuple[str, ...], checkpoints: Mapping[str, Checkpoint], pair: Pair, mixed: MixedHead
+) -> tuple[tuple[str, TensorSpec], ...]:
+    """One source for every model in their order: where owner and other are both tied, they made no pair for a head."""
+    found = dict(pair.sources)
+    for key in mixed.tied_keys:
+        head = find_head(checkpoints[key], _layout(checkpoints[key]))
+        if head is not None:
+            found[key] = checkpoints[key].tensors[head.embeddings]
+    return tuple((key, found[key]) for key in keys if key in found)
+
+
+def match_two(keys: tuple[str, str], checkpoints: Mapping[str, Checkpoint]) -> Matching:
+    """Pair the tensors of the owner (the first key) with the other's by name."""
     owner, other = (checkpoints[key] for key in keys)
     layout, other_layout = (_layout(checkpoint) for checkpoint in (owner, other))
     problems = list(_compare_depths(keys, layout, other_layout))
@@ -81,7 +144,7 @@ def match(keys: tuple[str, str], checkpoints: Mapping[str, Checkpoint]) -> Match
         layout = move_head(layout, tied_copy[0], layout.places[tied_copy[1]])
     elif mixed is not None and mixed.name not in layout.places:
         layout = move_head(layout, mixed.name, other_layout.places[mixed.name])
-    problems += _check_pairs(keys, pairs.values())
+    problems += _check_modelss(keys, pairs.values())
     used = {tensor.name for pair in pairs.values() for key, tensor in pair.sources if key == keys[1]}
     left_out = tuple(
         (keys[1], name, f"{label(keys[0])} has no such tensor")
@@ -162,11 +225,11 @@ def _pair_heads(
     )
     if own.tied and other.tied:
         return Pair(name, sources), None, (name, own.embeddings)
-    tied_key, tied_weight = (keys[0], 0.0) if own.tied else (keys[1], 1.0)
-    return Pair(name, sources), MixedHead(name, own.embeddings, tied_key, tied_weight), None
+    tied_key = keys[0] if own.tied else keys[1]
+    return Pair(name, sources), MixedHead(name, own.embeddings, (tied_key,)), None
 
 
-def _check_pairs(keys: tuple[str, str], pairs: Iterable[Pair]) -> Iterable[str]:
+def _check_modelss(keys: tuple[str, str], pairs: Iterable[Pair]) -> Iterable[str]:
     """Shapes must agree and dtypes must be ones that can be blended; of many alike, the first speaks."""
     blended = [pair.sources for pair in pairs if not pair.copy_reason]
     a, b = (label(key) for key in keys)

@@ -2,102 +2,32 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
-from blockmerge.core.blocks import TensorWeights, resolve_weights
-from blockmerge.core.layout import Layout, Place
-from blockmerge.core.matching import Matching, Pair, is_buffer, label, match
+from blockmerge.core.block_settings import BlockSettings, settle_blocks
+from blockmerge.core.layout import Layout
+from blockmerge.core.matching import Matching, label, match
+from blockmerge.core.method import WeightKind
 from blockmerge.core.methods import METHODS
+from blockmerge.core.parameters import Parameters, read_parameters
 from blockmerge.core.recipe import Recipe
-from blockmerge.core.tensors import Checkpoint, DType, TensorSpec
+from blockmerge.core.side_file_steps import TOKENIZER_FILES, LeftOut, SideFileStep, edit_config, plan_side_files
+from blockmerge.core.steps import Action, OutputShard, Source, Step, StepMaker, split
+from blockmerge.core.tensors import Checkpoint
 from blockmerge.core.yaml_writer import write_yaml
 from blockmerge.errors import PlanError
 
-# Files that belong to the tokenizer: they come from the checkpoint that `output.tokenizer` names.
-TOKENIZER_FILES = frozenset(
-    {
-        "added_tokens.json",
-        "chat_template.jinja",
-        "chat_template.json",
-        "merges.txt",
-        "sentencepiece.bpe.model",
-        "special_tokens_map.json",
-        "spiece.model",
-        "tokenizer.json",
-        "tokenizer.model",
-        "tokenizer_config.json",
-        "vocab.json",
-        "vocab.txt",
-    }
-)
-
-
-class Action(StrEnum):
-    COPY = "copy"  # the bytes of the only source, unchanged
-    CAST = "cast"  # the values of the only source, rounded once to another dtype
-    BLEND = "blend"  # the method's kernel on all sources
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A tensor of one of the recipe's models; `model` is the model's key, such as "a"."""
-
-    model: str
-    tensor: TensorSpec
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One tensor of the result.
-
-    For a blend, `weight` is the share of the second source; for a copy `reason` says why.
-    """
-
-    name: str
-    dtype: DType
-    shape: tuple[int, ...]
-    action: Action
-    sources: tuple[Source, ...]
-    weight: float
-    place: Place
-    reason: str
-
-    @property
-    def nbytes(self) -> int:
-        return self.sources[0].tensor.elements * self.dtype.bits // 8
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A tensor or a file of an input that the result does not carry, and why."""
-
-    model: str
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class OutputShard:
-    """A weight file of the result: its tensors in the order of their bytes."""
-
-    name: str
-    steps: tuple[Step, ...]
-
-    @property
-    def nbytes(self) -> int:
-        return sum(step.nbytes for step in self.steps)
-
-
-@dataclass(frozen=True, slots=True)
-class SideFileStep:
-    """A file beside the weights: copied byte for byte from `model`, or, for config.json, with `edits` applied.
-
-    An edit with the value None removes the key.
-    """
-
-    name: str
-    model: str
-    edits: Mapping[str, object]
+__all__ = [
+    "TOKENIZER_FILES",
+    "Action",
+    "LeftOut",
+    "OutputShard",
+    "Plan",
+    "SideFileStep",
+    "Source",
+    "Step",
+    "check_models",
+    "make_plan",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +56,8 @@ class Plan:
         return sum(shard.nbytes for shard in self.shards)
 
 
-def check_pair(keys: tuple[str, str], checkpoints: Mapping[str, Checkpoint]) -> Layout:
-    """The layout that the weights of this pair steer. Raises PlanError with every reason why the two do not fit."""
+def check_models(keys: tuple[str, ...], checkpoints: Mapping[str, Checkpoint]) -> Layout:
+    """The layout that weights for these checkpoints steer. Raises PlanError with every reason why they do not fit."""
     matching = match(keys, checkpoints)
     if matching.problems:
         raise PlanError(*matching.problems)
@@ -137,60 +67,58 @@ def check_pair(keys: tuple[str, str], checkpoints: Mapping[str, Checkpoint]) -> 
 def make_plan(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) -> Plan:
     """Decide what happens to every tensor of every checkpoint; reads nothing.
 
-    `checkpoints` has one entry per key of the recipe's models, in their order.
+    `checkpoints` has one entry per key of the recipe's references, in their order.
     Raises PlanError with every reason why these checkpoints cannot be merged by this recipe.
     """
-    matching, weights = _settle(recipe, checkpoints)
-    owner = recipe.owner
-    head = _decide_head(matching, weights, checkpoints)
-    steps = [
-        _step(pair, weights.by_name[pair.name], recipe, matching.layout.places[pair.name])
+    matching, settings = _settle(recipe, checkpoints)
+    maker = StepMaker(METHODS[recipe.method], recipe.base is not None, recipe.output.dtype)
+    steps = {
+        pair.name: maker.step(pair, settings.by_name[pair.name], matching.layout.places[pair.name])
         for pair in matching.pairs
-        if pair.name != head.dropped
-    ]
-    side_files, files_left_out = _side_files(
-        recipe, checkpoints, _config_edits(checkpoints[owner], recipe.output.dtype, head)
-    )
+    }
+    head = _decide_head(matching, steps, checkpoints)
+    edits = edit_config(checkpoints[recipe.owner], recipe.output.dtype, head.tie)
+    side_files, files_left_out = plan_side_files(recipe, checkpoints, edits)
     return Plan(
         recipe=recipe,
-        canonical=_canonical(recipe, checkpoints, weights),
+        canonical=_canonical(recipe, checkpoints, settings),
         checkpoints=checkpoints,
-        owner=owner,
+        owner=recipe.owner,
         layout=matching.layout,
-        shards=_split(steps, recipe.output.shard_size),
+        shards=split([step for step in steps.values() if step.name != head.dropped], recipe.output.shard_size),
         side_files=side_files,
         left_out=(*(LeftOut(*entry) for entry in matching.left_out), *head.left_out, *files_left_out),
         notes=(
             *_left_out_note(matching),
             *head.notes,
-            *_extrapolation_note(weights),
+            *_extrapolation_note(recipe, steps.values()),
             *(warning for checkpoint in checkpoints.values() for warning in checkpoint.warnings),
         ),
     )
 
 
-def _settle(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) -> tuple[Matching, TensorWeights]:
-    """The pairs of tensors and the weight of each. Raises PlanError with every reason why there is no plan."""
+def _settle(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) -> tuple[Matching, BlockSettings]:
+    """What belongs together and what each tensor is told. Raises PlanError with every reason why there is no plan."""
     problems = [*_check_recipe(recipe)]
-    if len(recipe.models) != METHODS[recipe.method].models:
+    if not METHODS[recipe.method].takes(len(recipe.models)):
         raise PlanError(*problems)
-    owner, other = recipe.models
-    matching = match((owner, other), checkpoints)
+    matching = match(tuple(recipe.references), checkpoints)
     problems += matching.problems
     if not matching.pairs:
-        raise PlanError(*problems)
-    weights = resolve_weights(recipe, matching.layout)
-    if not isinstance(weights, TensorWeights):
-        raise PlanError(*problems, *weights)
-    problems += [*_check_range(recipe, weights), *_check_tied_copy(matching, weights)]
+        parameters = read_parameters(recipe.parameters, METHODS[recipe.method])
+        raise PlanError(*problems, *(() if isinstance(parameters, Parameters) else parameters))
+    settings = settle_blocks(recipe, matching.layout)
+    if not isinstance(settings, BlockSettings):
+        raise PlanError(*problems, *settings)
+    problems += _check_tied_copy(matching, settings)
     if problems:
         raise PlanError(*problems)
-    return matching, weights
+    return matching, settings
 
 
 @dataclass(frozen=True, slots=True)
 class _HeadDecision:
-    """What becomes of a head that only one model has.
+    """What becomes of a head that only some models have.
 
     `dropped` is the name that is not written; `tie` goes into config.json.
     """
@@ -201,52 +129,45 @@ class _HeadDecision:
     notes: tuple[str, ...] = ()
 
 
-def _decide_head(matching: Matching, weights: TensorWeights, checkpoints: Mapping[str, Checkpoint]) -> _HeadDecision:
+def _decide_head(matching: Matching, steps: Mapping[str, Step], checkpoints: Mapping[str, Checkpoint]) -> _HeadDecision:
     mixed = matching.mixed_head
     if mixed is None:
         return _HeadDecision()
-    tied = label(mixed.tied_key)
     sources = next(pair.sources for pair in matching.pairs if pair.name == mixed.name)
     # Embeddings that are blended differ from the tied side's, so a head of pure tied side must then be written out.
-    if weights.by_name[mixed.name] == weights.by_name[mixed.embeddings] == mixed.tied_weight:
-        reason = f"the result is tied, as {tied} is: its embeddings are its head"
-        gone = tuple(LeftOut(key, tensor.name, reason) for key, tensor in sources if key != mixed.tied_key)
-        if mixed.name in checkpoints[mixed.tied_key].tensors:
-            gone += (LeftOut(mixed.tied_key, mixed.name, reason),)
+    givers = {source.model for name in (mixed.name, mixed.embeddings) for source in steps[name].sources}
+    if len(givers) == 1 and givers <= set(mixed.tied_keys):
+        [giver] = givers
+        reason = f"the result is tied, as {label(giver)} is: its embeddings are its head"
+        gone = tuple(LeftOut(key, tensor.name, reason) for key, tensor in sources if key not in mixed.tied_keys)
+        gone += tuple(
+            LeftOut(key, mixed.name, reason) for key in mixed.tied_keys if mixed.name in checkpoints[key].tensors
+        )
         return _HeadDecision(mixed.name, True, gone, (f"{mixed.name} is not written: {reason}.",))
-    size = sources[0][1].nbytes / 1e6
+    size, tied = sources[0][1].nbytes / 1e6, " and of ".join(label(key) for key in mixed.tied_keys)
     note = f"The head of {tied} is its embeddings. The result has a head of its own: {mixed.name}, {size:.1f} MB."
     return _HeadDecision(tie=False, notes=(note,))
 
 
 def _check_recipe(recipe: Recipe) -> Iterable[str]:
     method = METHODS[recipe.method]
-    if len(recipe.models) != method.models:
-        yield f"models: {method.name} blends {method.models} models, the recipe names {len(recipe.models)}."
-    if recipe.base is not None:
-        yield f"base: {method.name} takes no base. Remove the key or write 'base: null'."
-    for name in recipe.parameters:
-        yield f"parameters.{name}: {method.name} has no parameters. Remove it."
-    if recipe.output.tokenizer not in recipe.models:
-        yield f"output.tokenizer: {recipe.output.tokenizer!r} is none of the models {', '.join(recipe.models)}."
+    yield from method.misuses(len(recipe.models), recipe.base is not None)
+    if "base" in recipe.models:
+        yield "models.base: this key is kept for the base. Choose another one."
+    if recipe.output.tokenizer not in recipe.references:
+        known = ", ".join(recipe.references)
+        yield f"output.tokenizer: {recipe.output.tokenizer!r} is none of the models {known}."
 
 
-def _check_range(recipe: Recipe, weights: TensorWeights) -> Iterable[str]:
-    method = METHODS[recipe.method]
-    wrong = {weight for weight in weights.by_name.values() if not method.weight_low <= weight <= method.weight_high}
-    if wrong:
-        found = ", ".join(str(weight) for weight in sorted(wrong))
-        yield f"weights: {method.name} takes {method.weight_low:g} to {method.weight_high:g}, found {found}."
-
-
-def _check_tied_copy(matching: Matching, weights: TensorWeights) -> Iterable[str]:
+def _check_tied_copy(matching: Matching, settings: BlockSettings) -> Iterable[str]:
     if matching.tied_copy is None:
         return
     head, embeddings = matching.tied_copy
-    if weights.by_name[head] != weights.by_name[embeddings]:
+    own, other = settings.by_name[head], settings.by_name[embeddings]
+    if own != other:
         yield (
             f"weights.tensors: {head} is tied to {embeddings}, so one weight was expected for both, found "
-            f"{weights.by_name[head]} and {weights.by_name[embeddings]}. Write a glob that names both, or neither."
+            f"{own.weights[-1]} and {other.weights[-1]}. Write a glob that names both, or neither."
         )
 
 
@@ -258,89 +179,22 @@ def _left_out_note(matching: Matching) -> Iterable[str]:
         yield f"{name} of {label(key)}{many} left out: {reason}."
 
 
-def _extrapolation_note(weights: TensorWeights) -> Iterable[str]:
-    beyond = sum(not 0 <= weight <= 1 for weight in weights.by_name.values())
+def _extrapolation_note(recipe: Recipe, steps: Iterable[Step]) -> Iterable[str]:
+    if METHODS[recipe.method].kind is WeightKind.STRENGTH:
+        return
+    beyond = sum(any(not 0 <= weight <= 1 for weight in step.weights) for step in steps)
     if beyond:
         yield f"{beyond} tensors have a weight beyond 0 to 1: the result extrapolates there."
 
 
-def _step(pair: Pair, weight: float, recipe: Recipe, place: Place) -> Step:
-    """One tensor's fate; the weight 0 or 1 needs one source only, so its bytes can be copied."""
-    a, b = pair.sources[0], pair.sources[-1]
-    owner, other = Source(a[0], a[1]), Source(b[0], b[1])
-    target = a[1].dtype if is_buffer(a[1]) else _target_dtype(a[1].dtype, recipe.output.dtype)
-    if pair.copy_reason:
-        action = Action.COPY if target is a[1].dtype else Action.CAST
-        return Step(pair.name, target, a[1].shape, action, (owner,), 0.0, place, pair.copy_reason)
-    if weight not in (0, 1):
-        return Step(pair.name, target, a[1].shape, Action.BLEND, (owner, other), weight, place, f"weight {weight:g}")
-    chosen = other if weight == 1 else owner
-    same = chosen.tensor.dtype is target
-    reason = f"weight {weight:g}" if same else f"weight {weight:g}, {chosen.tensor.dtype.label} to {target.label}"
-    action = Action.COPY if same else Action.CAST
-    return Step(pair.name, target, a[1].shape, action, (chosen,), weight, place, reason)
-
-
-def _target_dtype(own: DType, wanted: str) -> DType:
-    if wanted == "as owner" or not own.can_blend:
-        return own
-    return next(dtype for dtype in DType if dtype.label == wanted)
-
-
-def _split(steps: list[Step], shard_size: int) -> tuple[OutputShard, ...]:
-    """Fill shards up to `shard_size` in the owner's order; a tensor is never split, so one may make a larger shard."""
-    groups: list[list[Step]] = [[]]
-    filled = 0
-    for step in steps:
-        if groups[-1] and filled + step.nbytes > shard_size:
-            groups.append([])
-            filled = 0
-        groups[-1].append(step)
-        filled += step.nbytes
-    count = len(groups)
-    return tuple(
-        OutputShard(
-            name="model.safetensors" if count == 1 else f"model-{number:05}-of-{count:05}.safetensors",
-            # Wider dtypes first keeps every tensor aligned to its own width, as the safetensors library writes them.
-            steps=tuple(sorted(group, key=lambda step: -step.dtype.bits)),
-        )
-        for number, group in enumerate(groups, 1)
-    )
-
-
-def _side_files(
-    recipe: Recipe, checkpoints: Mapping[str, Checkpoint], config_edits: Mapping[str, object]
-) -> tuple[tuple[SideFileStep, ...], tuple[LeftOut, ...]]:
-    taken: list[SideFileStep] = []
-    left_out = [LeftOut(key, name, reason) for key, held in checkpoints.items() for name, reason in held.skipped]
-    for key, checkpoint in checkpoints.items():
-        for file in checkpoint.side_files:
-            giver = recipe.output.tokenizer if file.name in TOKENIZER_FILES else recipe.owner
-            if key == giver:
-                taken.append(SideFileStep(file.name, key, config_edits if file.name == "config.json" else {}))
-            else:
-                left_out.append(LeftOut(key, file.name, f"this file comes from {label(giver)}"))
-    return tuple(taken), tuple(left_out)
-
-
-def _config_edits(owner: Checkpoint, wanted: str, head: _HeadDecision) -> dict[str, object]:
-    config, edits = owner.config, dict[str, object]()
-    if "auto_map" in config:
-        edits["auto_map"] = None  # it names code files, and these are never carried along
-    dtype_key = "torch_dtype" if "torch_dtype" in config else "dtype"
-    if wanted not in ("as owner", config.get(dtype_key)):
-        edits[dtype_key] = wanted
-    if head.tie is not None and config.get("tie_word_embeddings") is not head.tie:
-        edits["tie_word_embeddings"] = head.tie
-    return edits
-
-
-def _canonical(recipe: Recipe, checkpoints: Mapping[str, Checkpoint], weights: TensorWeights) -> str:
+def _canonical(recipe: Recipe, checkpoints: Mapping[str, Checkpoint], settings: BlockSettings) -> str:
     """The recipe without what does not decide the bytes: local models as folder name and header digest, no paths."""
-    value = {**recipe.model_dump(mode="json"), "weights": weights.resolved}
-    models = {key: f"{held.name}@{held.header_digest}" for key, held in checkpoints.items()}
+    value = {**recipe.model_dump(mode="json"), "weights": settings.weights, "parameters": settings.parameters}
+    names = {key: f"{held.name}@{held.header_digest}" for key, held in checkpoints.items()}
     # The order of the models decides which one a weight of 0 means, so it stays.
-    return write_yaml({**_sorted(value), "models": models})
+    return write_yaml(
+        {**_sorted(value), "base": names.get("base"), "models": {key: names[key] for key in recipe.models}}
+    )
 
 
 def _sorted(value: Mapping[str, object]) -> dict[str, object]:

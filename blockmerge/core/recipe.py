@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -49,10 +49,11 @@ def _at_least_1_mb(nbytes: int) -> int:
 def _name_from(names: tuple[str, ...], what: str, value: object) -> object:
     if value in names:
         return value
-    raise PydanticCustomError("name", f"{value!r} is not {what}.{_suggestion(str(value), names)}")
+    raise PydanticCustomError("name", f"{value!r} is not {what}.{suggestion(str(value), names)}")
 
 
-def _suggestion(wrong: str, names: tuple[str, ...]) -> str:
+def suggestion(wrong: str, names: tuple[str, ...]) -> str:
+    """ " Did you mean …?", or all that is known."""
     close = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(names)}."
 
@@ -122,11 +123,28 @@ class StackWeights(_Strict):
         return {row: weight for row in ROWS if (weight := getattr(self, row)) is not None}
 
 
-class Weights(StackWeights):
-    """The weights of a recipe. `stacks` is for checkpoints with several; `tensors` maps globs on names to weights."""
+class Lines(StackWeights):
+    """A number for every block. `stacks` is for checkpoints with several; `tensors` maps globs on names to numbers."""
 
     stacks: dict[str, StackWeights] = Field(default_factory=dict)
     tensors: dict[str, Number] = Field(default_factory=dict)
+
+
+class Weights(Lines):
+    """The weights of a recipe: lines of its own, or of every model by its key. In the file the keys stand in the place
+    of `by_model`."""
+
+    by_model: dict[str, Lines] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_models(cls, value: object) -> object:
+        if not isinstance(value, dict) or not value:
+            return value
+        if any(isinstance(lines, dict) for lines in value.get("by_model", {}).values()):
+            raise PydanticCustomError("shape", "the key by_model is unknown. Write the key of each model instead.")
+        names_models = not value.keys() & cls.model_fields.keys()
+        return {"by_model": value} if names_models and all(isinstance(line, dict) for line in value.values()) else value
 
 
 class Output(_Strict):
@@ -151,6 +169,11 @@ class Recipe(_Strict):
     parameters: dict[str, Any] = Field(default_factory=dict)
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     output: Output = Output()
+
+    @property
+    def references(self) -> dict[str, str]:
+        """Every checkpoint by its key, the owner first; the base has the key "base"."""
+        return {"base": self.base, **self.models} if self.base is not None else dict(self.models)
 
     @property
     def owner(self) -> str:
@@ -181,7 +204,7 @@ _EXPECTED = {
 def _path(location: tuple[int | str, ...]) -> str:
     text = ""
     for before, part in pairwise(("", *location)):
-        if part == "[key]" or (part in _TAGS and before in _LINES):
+        if part in ("[key]", "by_model") or (part in _TAGS and before in _LINES):
             continue  # pydantic's own marks: the key itself is wrong; which form of a line was found
         if isinstance(part, str) and re.fullmatch(r"[\w-]+", part):
             text += f".{part}"
@@ -194,9 +217,9 @@ def _known_keys(location: tuple[int | str, ...]) -> tuple[str, ...]:
     match location:
         case ():
             model: type[BaseModel] = Recipe
-        case ("weights",):
-            model = Weights
-        case ("weights", "stacks", _):
+        case ("weights",) | ("weights", "by_model", _):
+            model = Lines
+        case ("weights", "stacks", _) | ("weights", "by_model", _, "stacks", _):
             model = StackWeights
         case ("output",):
             model = Output
@@ -209,16 +232,16 @@ def _sentence(detail: ErrorDetails) -> str:
     *parents, key = detail["loc"]
     path, kind = _path(detail["loc"]), detail["type"]
     if kind == "extra_forbidden":
-        return f"{path}: this key is unknown.{_suggestion(str(key), _known_keys(tuple(parents)))}"
+        return f"{path}: this key is unknown.{suggestion(str(key), _known_keys(tuple(parents)))}"
     if kind == "missing":
         return f"{path}: this key is missing. docs/recipe.md shows a whole recipe."
     if kind in ("name", "shape"):
         return f"{path}: {detail['msg']}"
     expected = _EXPECTED.get(kind, detail["msg"].removeprefix("Input should be ")).format(**detail.get("ctx", {}))
-    return f"{path}: expected {expected}, found {_shown(detail['input'])}."
+    return f"{path}: expected {expected}, found {shown_value(detail['input'])}."
 
 
-def _shown(value: object) -> str:
+def shown_value(value: object) -> str:
     text = "nothing" if value is None else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
@@ -240,15 +263,31 @@ def read_recipe(value: object) -> Recipe:
         raise RecipeError("The recipe does not start with 'blockmerge: 1', so this may be another kind of file.")
     version = value["blockmerge"]
     if type(version) is not int or version != 1:  # 1.0 and true equal 1 as well
-        raise RecipeError(f"blockmerge: expected 1, the version of recipes that is read here, found {_shown(version)}.")
+        raise RecipeError(
+            f"blockmerge: expected 1, the version of recipes that is read here, found {shown_value(version)}."
+        )
     try:
         return Recipe.model_validate(value)
     except ValidationError as error:
         raise RecipeError(*(_sentence(detail) for detail in error.errors())) from error
 
 
+def parse_lines(value: object, path: str) -> Lines | tuple[str, ...]:
+    """A mapping with the forms of weights that stands elsewhere, such as a parameter; or every problem with it."""
+    try:
+        return Lines.model_validate(value)
+    except ValidationError as error:
+        details = ({**detail, "loc": ("weights", *detail["loc"])} for detail in error.errors())
+        return tuple(_sentence(cast(ErrorDetails, detail)).replace("weights", path, 1) for detail in details)
+
+
 def dump_recipe(recipe: Recipe) -> str:
     """The recipe as YAML that parse_recipe reads back to an equal one."""
     value = recipe.model_dump(mode="json", exclude_none=True)
-    weights = {key: entry for key, entry in value["weights"].items() if entry != {}}
-    return write_yaml({**value, "base": recipe.base, "weights": weights})
+    by_model = {key: _filled(lines) for key, lines in value["weights"]["by_model"].items()}
+    return write_yaml({**value, "base": recipe.base, "weights": by_model or _filled(value["weights"])})
+
+
+def _filled(lines: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the mappings that hold nothing."""
+    return {key: entry for key, entry in lines.items() if entry != {}}

@@ -4,8 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from blockmerge.checkpoints.manifest import BLOCK
+from blockmerge.core.method import Scope
+from blockmerge.core.methods import METHODS
 from blockmerge.core.plan import Action, OutputShard, Step
 from blockmerge.core.tensors import DType
+from blockmerge.kernels import KERNELS
+from blockmerge.kernels.in_memory import row_length
+from blockmerge.kernels.kernel import SLICE
 
 CHUNK = 1 << 20  # bytes of the result; 0.5 to 1 MiB stays in a core's own cache (docs/decisions.md)
 
@@ -31,19 +36,42 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One unit of work: read the sources, do the action, write `nbytes` at `offset` of the shard `file`."""
+    """One unit of work: read the sources, do what the step says, write `nbytes` at `offset` of the shard `file`.
+
+    `start` counts the elements of the step's tensor before it. A chunk of whole rows has no pieces, as the rows need
+    not end where digest blocks do; such blocks are read again once they are written. `scope` is what its kernel must
+    see at once. A chunk of joined neighbours has the first one's step, and all of them are treated alike.
+    """
 
     file: str
     offset: int
     nbytes: int
-    action: Action
-    weight: float
-    dtype: DType
+    step: Step
+    start: int
+    scope: Scope
     sources: tuple[FileRange, ...]
     pieces: tuple[Piece, ...]
 
+    @property
+    def action(self) -> Action:
+        return self.step.action
 
-def chunks_of(shard: OutputShard, data_start: int) -> Iterator[Chunk]:
+    @property
+    def weight(self) -> float:
+        return self.step.weight
+
+    @property
+    def dtype(self) -> DType:
+        return self.step.dtype
+
+    @property
+    def ends_block(self) -> bool:
+        """Whether its end is the end of a digest block, so that another unit of work may begin there."""
+        end = self.start * self.dtype.bits // 8 + self.nbytes
+        return bool(self.pieces) or end % BLOCK == 0 or end == self.step.nbytes
+
+
+def chunks_of(shard: OutputShard, data_start: int, method: str = "linear") -> Iterator[Chunk]:
     """The chunks of one shard in the order of their bytes; neighbours that read, compute and write alike are joined.
 
     `data_start` is where the first tensor's bytes begin in the shard.
@@ -51,8 +79,8 @@ def chunks_of(shard: OutputShard, data_start: int) -> Iterator[Chunk]:
     held: list[Chunk] = []
     offset = data_start
     for step in shard.steps:
-        for chunk in _blocks(shard.name, step, offset):
-            if held and not _can_join(held, chunk):
+        for chunk in chunks_of_step(shard.name, step, offset, method):
+            if held and not _can_join(held, chunk, method):
                 yield _join(held)
                 held = []
             held.append(chunk)
@@ -61,32 +89,54 @@ def chunks_of(shard: OutputShard, data_start: int) -> Iterator[Chunk]:
         yield _join(held)
 
 
-def _blocks(file: str, step: Step, offset: int) -> Iterator[Chunk]:
-    width = step.dtype.bits
-    for number, start in enumerate(range(0, step.nbytes, BLOCK)):
-        nbytes = min(BLOCK, step.nbytes - start)
+def chunks_of_step(file: str, step: Step, offset: int, method: str) -> Iterator[Chunk]:
+    """The chunks of one tensor that begins at `offset` of its shard, before any are joined."""
+    scope = METHODS[method].scope_for(step.parameters) if step.action is Action.BLEND else Scope.CHUNK
+    size = _size(step, scope)
+    for start in range(0, step.nbytes, size):
+        nbytes = min(size, step.nbytes - start)
         sources = tuple(
             FileRange(
                 (source.model, source.tensor.file),
-                source.tensor.offset + start * source.tensor.dtype.bits // width,
-                nbytes * source.tensor.dtype.bits // width,
+                source.tensor.offset + start * source.tensor.dtype.bits // step.dtype.bits,
+                nbytes * source.tensor.dtype.bits // step.dtype.bits,
                 source.tensor.dtype,
             )
             for source in step.sources
         )
-        piece = (Piece(step.name, number, nbytes),)
-        yield Chunk(file, offset + start, nbytes, step.action, step.weight, step.dtype, sources, piece)
+        pieces = (Piece(step.name, start // BLOCK, nbytes),) if scope is Scope.CHUNK else ()
+        yield Chunk(file, offset + start, nbytes, step, start * 8 // step.dtype.bits, scope, sources, pieces)
 
 
-def _can_join(held: Sequence[Chunk], chunk: Chunk) -> bool:
+def _size(step: Step, scope: Scope) -> int:
+    """Bytes of the result that one chunk of a tensor has: a digest block, as many rows as a slice holds, or all."""
+    if scope is Scope.CHUNK:
+        return BLOCK
+    if scope is Scope.TENSOR:
+        return max(step.nbytes, 1)
+    width = max(1, row_length(step.shape))
+    return max(1, SLICE // width) * width * step.dtype.bits // 8
+
+
+def _can_join(held: Sequence[Chunk], chunk: Chunk, method: str) -> bool:
     first, last = held[0], held[-1]
-    if (last.action, last.weight, last.dtype) != (chunk.action, chunk.weight, chunk.dtype):
+    if not _are_alike(last.step, chunk.step) or not (last.pieces and chunk.pieces):
         return False
-    if chunk.offset + chunk.nbytes - first.offset > CHUNK or len(last.sources) != len(chunk.sources):
+    if last.action is Action.BLEND and not KERNELS[method].is_pointwise and last.step is not chunk.step:
+        return False
+    if chunk.offset + chunk.nbytes - first.offset > CHUNK:
         return False
     return all(
         (own.file, own.dtype, own.offset + own.nbytes) == (new.file, new.dtype, new.offset)
         for own, new in zip(last.sources, chunk.sources, strict=True)
+    )
+
+
+def _are_alike(step: Step, other: Step) -> bool:
+    return step is other or (
+        (step.action, step.weight, step.weights, step.dtype, len(step.sources))
+        == (other.action, other.weight, other.weights, other.dtype, len(other.sources))
+        and step.parameters == other.parameters
     )
 
 
@@ -100,7 +150,7 @@ def _join(held: Sequence[Chunk]) -> Chunk:
     )
     pieces = tuple(piece for chunk in held for piece in chunk.pieces)
     nbytes = last.offset + last.nbytes - first.offset
-    return Chunk(first.file, first.offset, nbytes, first.action, first.weight, first.dtype, sources, pieces)
+    return Chunk(first.file, first.offset, nbytes, first.step, first.start, first.scope, sources, pieces)
 
 
 def count_blocks(steps: Sequence[Step]) -> Mapping[str, int]:

@@ -1,7 +1,7 @@
 """What a plan will need of the machine, known before it starts."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from blockmerge.core.describe import size_text
@@ -36,7 +36,9 @@ def estimate(plan: Plan, out: Path) -> Estimate:
 def check_disk(plan: Plan, out: Path) -> None:
     """Raises StorageError when the result would not fit."""
     need = estimate(plan, out)
-    if not need.fits:
+    partial = Path(f"{out.resolve()}.partial")
+    held = sum(path.stat().st_blocks * 512 for path in partial.glob("*.safetensors")) if partial.is_dir() else 0
+    if not replace(need, free=need.free + held).fits:
         raise StorageError(
             f"The result needs {size_text(need.disk)}, and {size_text(HEADROOM)} should stay free; "
             f"{size_text(need.free)} is free at {out.parent}. Free some space, or choose a folder on another disk."

@@ -13,28 +13,25 @@ from pathlib import Path
 import torch
 
 from blockmerge import __version__
-from blockmerge.checkpoints.files import (
-    allocate,
-    open_for_reading,
-    open_new,
-    prefetch,
-    sync_file,
-    sync_folder,
-    write_all,
-)
+from blockmerge.checkpoints.files import open_for_reading, sync_file, sync_folder
 from blockmerge.checkpoints.folder import check_unchanged
 from blockmerge.checkpoints.manifest import Manifest, TensorEntry, tensor_digest, write_manifest
 from blockmerge.checkpoints.verify import verify_result
-from blockmerge.checkpoints.writer import shard_header, write_index, write_side_files
+from blockmerge.checkpoints.writer import write_index, write_side_files
 from blockmerge.core.plan import Plan
 from blockmerge.core.progress import IsCancelled, Progress, Report, Stage
-from blockmerge.engine.chunks import Chunk, chunks_of, count_blocks
+from blockmerge.engine.chunks import Chunk, count_blocks
 from blockmerge.engine.estimate import check_disk
+from blockmerge.engine.journal import Journal, identity_of
+from blockmerge.engine.read_ahead import ahead
+from blockmerge.engine.resume import Outputs, finished_units
+from blockmerge.engine.schedule import Schedule
 from blockmerge.engine.target import Target, check_target, part_folder, publish
+from blockmerge.engine.units import units_of
 from blockmerge.engine.workers import Crew, OpenFiles, Tally
-from blockmerge.errors import MergeCancelledError, RunError
+from blockmerge.errors import MergeCancelledError, MergePausedError, RunError
+from blockmerge.kernels import KERNELS
 
-PREFETCH = 1 << 30  # bytes of the first shards; more would starve torch's own import on a cold disk
 REPORT_EVERY = 0.1  # seconds
 
 
@@ -49,30 +46,40 @@ class Result:
     warnings: tuple[str, ...] = field(default=())
 
 
-def carry_out(plan: Plan, target: Target, *, report: Report, is_cancelled: IsCancelled, threads: int = 2) -> Result:
+def carry_out(  # noqa: PLR0913 - how it is watched and stopped belongs to the call
+    plan: Plan,
+    target: Target,
+    *,
+    report: Report,
+    is_cancelled: IsCancelled,
+    is_paused: IsCancelled = lambda: False,
+    threads: int = 2,
+) -> Result:
     """Write the merged checkpoint of `plan` under `target.path`, whole and verified, or not at all.
 
-    Raises OutputExistsError or PlanError before anything is written; MergeCancelledError, StorageError,
-    SourceChangedError or VerifyError afterwards. The part folder of a merge that failed is removed.
+    A part folder that an earlier attempt at the same merge left is taken up where it was. Raises OutputExistsError or
+    PlanError before anything is written; MergeCancelledError, MergePausedError, StorageError, SourceChangedError or
+    VerifyError afterwards. After a cancel nothing stays; target.part_folder says when something does.
     """
     seconds: dict[str, float] = {}
     with _timed(seconds, Stage.CHECK):
         report(Progress(Stage.CHECK, 0, plan.nbytes))
         check_target(plan, target)
         check_disk(plan, target.path)
-    with part_folder(target) as partial:
+    with part_folder(target, identity_of(plan, torch.__version__, processor())) as journal:
+        watch = _Watch(report, is_cancelled, is_paused)
         with _timed(seconds, Stage.MERGE):
-            tally = _merge(plan, partial, report, is_cancelled, threads)
+            tally = _merge(plan, target.partial, journal, watch, threads)
             warnings = _judge_nonfinite(plan, tally)
             for checkpoint in plan.checkpoints.values():
                 check_unchanged(checkpoint)
             manifest = _manifest(plan, tally)
-            write_side_files(plan, partial)
-            write_index(plan, partial)
-            write_manifest(partial, manifest)
+            write_side_files(plan, target.partial)
+            write_index(plan, target.partial)
+            write_manifest(target.partial, manifest)
         with _timed(seconds, Stage.VERIFY):
-            verify_result(partial, plan, report=report, is_cancelled=is_cancelled)
-            sync_folder(partial)
+            verify_result(target.partial, plan, report=report, is_cancelled=is_cancelled)
+            sync_folder(target.partial)
         publish(target)
     return Result(target.path, manifest.result_digest, plan.nbytes, seconds, warnings)
 
@@ -84,38 +91,50 @@ def _timed(seconds: dict[str, float], stage: Stage) -> Iterator[None]:
     seconds[stage.value] = time.monotonic() - start
 
 
-def _merge(plan: Plan, partial: Path, report: Report, is_cancelled: IsCancelled, threads: int) -> Tally:
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """Whom the merge tells how far it is, and who may stop it."""
+
+    report: Report
+    is_cancelled: IsCancelled
+    is_paused: IsCancelled
+
+    def stop_if_asked(self) -> None:
+        if self.is_cancelled():
+            raise MergeCancelledError("The merge was cancelled. The unfinished result is removed.")
+        if self.is_paused():
+            raise MergePausedError("The merge was stopped. Started again, it goes on from what is finished.")
+
+
+def _merge(plan: Plan, partial: Path, journal: Journal, watch: _Watch, threads: int) -> Tally:
+    kernel = KERNELS[plan.recipe.method]
     with ExitStack() as stack:
-        starts: dict[str, int] = {}
-        files = OpenFiles(_open_inputs(plan, stack), _open_outputs(plan, partial, starts, stack))
-        crew = Crew(
-            (chunk for shard in plan.shards for chunk in chunks_of(shard, starts[shard.name])),
-            files,
-            plan.recipe.method,
-        )
+        inputs = _open_inputs(plan, stack)
+        outputs = Outputs(plan, partial, stack)
+        finished = finished_units(plan, partial, outputs, watch.stop_if_asked)
+        units = (unit for unit in units_of(plan, outputs.starts) if unit.number not in finished)
+        schedule = Schedule(plan.recipe.method, kernel, plan.recipe.base is not None, plan.recipe.seed)
+        crew = Crew(ahead(schedule.jobs(units), inputs), OpenFiles(inputs, outputs.handles), kernel, journal)
+        for record in finished.values():
+            crew.tally.add(record)
         pool = stack.enter_context(ThreadPoolExecutor(threads, thread_name_prefix="merge"))
         stack.callback(crew.stop)  # an error in this thread must not leave the pool waiting for the whole merge
         crew.start(pool, threads)
         while not crew.wait(REPORT_EVERY):
-            report(_progress(plan, crew.tally))
-            _stop_if(is_cancelled)
-        _stop_if(is_cancelled)
-        report(Progress(Stage.MERGE, plan.nbytes, plan.nbytes))
-        for handle in files.outputs.values():
+            watch.report(_progress(plan, crew.tally))
+            watch.stop_if_asked()
+        watch.stop_if_asked()
+        watch.report(Progress(Stage.MERGE, plan.nbytes, plan.nbytes))
+        for handle in outputs.handles.values():
             sync_file(handle)
         return crew.tally
-
-
-def _stop_if(is_cancelled: IsCancelled) -> None:
-    if is_cancelled():
-        raise MergeCancelledError("The merge was cancelled. The unfinished result is removed.")
 
 
 def _progress(plan: Plan, tally: Tally) -> Progress:
     chunk: Chunk | None = tally.last
     if chunk is None:
-        return Progress(Stage.MERGE, 0, plan.nbytes)
-    place = plan.layout.places[chunk.pieces[-1].name]
+        return Progress(Stage.MERGE, tally.done, plan.nbytes)
+    place = chunk.step.place
     depth = next((stack.depth for stack in plan.layout.stacks if stack.name == place.stack), 0)
     detail = place.module.replace("_", " ") if place.layer is None else f"layer {place.layer} of {depth}"
     return Progress(Stage.MERGE, tally.done, plan.nbytes, detail)
@@ -123,7 +142,6 @@ def _progress(plan: Plan, tally: Tally) -> Progress:
 
 def _open_inputs(plan: Plan, stack: ExitStack) -> dict[tuple[str, str], int]:
     handles: dict[tuple[str, str], int] = {}
-    ahead = PREFETCH
     for step in plan.steps:
         for source in step.sources:
             file = (source.model, source.tensor.file)
@@ -131,22 +149,6 @@ def _open_inputs(plan: Plan, stack: ExitStack) -> dict[tuple[str, str], int]:
                 handle = open_for_reading(plan.checkpoints[source.model].folder / source.tensor.file)
                 stack.callback(os.close, handle)
                 handles[file] = handle
-            if ahead > 0:
-                prefetch(handles[file], source.tensor.offset, source.tensor.nbytes)
-                ahead -= source.tensor.nbytes
-    return handles
-
-
-def _open_outputs(plan: Plan, partial: Path, starts: dict[str, int], stack: ExitStack) -> dict[str, int]:
-    """Create every shard at its full size, so that a full disk shows now, with its header in place."""
-    handles: dict[str, int] = {}
-    for shard in plan.shards:
-        header = shard_header(shard, plan)
-        handle = open_new(partial / shard.name)
-        stack.callback(os.close, handle)
-        allocate(handle, len(header) + shard.nbytes)
-        write_all(handle, memoryview(header), 0)
-        handles[shard.name], starts[shard.name] = handle, len(header)
     return handles
 
 

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,8 @@ from filelock import FileLock, Timeout
 
 from blockmerge.checkpoints.files import sync_folder
 from blockmerge.core.plan import Plan
-from blockmerge.errors import OutputExistsError, PlanError, StorageError
+from blockmerge.engine.journal import JOURNAL, Journal, read_identity
+from blockmerge.errors import BlockmergeError, MergePausedError, OutputExistsError, PlanError, StorageError
 
 LOCK = ".blockmerge.lock"
 PATIENCE = 10.0  # seconds for another merge's process to go: one that was killed may take a moment
@@ -19,7 +20,10 @@ PATIENCE = 10.0  # seconds for another merge's process to go: one that was kille
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a result goes. `overwrite` replaces a folder that is there; `discard` drops an unfinished part folder."""
+    """Where a result goes. `overwrite` replaces a folder that is there; `discard` drops an unfinished part folder.
+
+    Without it, such a folder of the same merge is taken up where it was left.
+    """
 
     path: Path
     overwrite: bool = False
@@ -52,10 +56,6 @@ def check_target(plan: Plan, target: Target) -> None:
             raise OutputExistsError(
                 f"{target.old} is in the way: the old result would wait there. Rename or delete it."
             )
-        if target.partial.exists() and not target.discard:
-            raise OutputExistsError(
-                f"{target.partial} is left from a merge that did not finish. Add --discard to delete it and start anew."
-            )
 
 
 def _refuse_inputs(plan: Plan, target: Target) -> None:
@@ -69,20 +69,26 @@ def _refuse_inputs(plan: Plan, target: Target) -> None:
 
 
 def _refuse_taken(target: Target) -> None:
-    if target.path.exists() and not target.path.is_dir():
+    is_taken = target.place.exists()  # without .. in it: those do not hide a name that is too long
+    if is_taken and not target.path.is_dir():
         raise OutputExistsError(f"{target.path} is a file. Choose another name.")
-    if target.path.exists() and not target.overwrite:
+    if is_taken and not target.overwrite:
         raise OutputExistsError(f"{target.path} exists already. Choose another name, or add --overwrite to replace it.")
     if Path.cwd().is_relative_to(target.place):
         raise OutputExistsError(f"{target.path} is the folder you are in, or one above it. Choose another name.")
 
 
 @contextmanager
-def part_folder(target: Target) -> Iterator[Path]:
-    """An empty, locked part folder; removed on the way out unless it was published."""
+def part_folder(target: Target, identity: Mapping[str, object]) -> Iterator[Journal]:
+    """The locked part folder and its journal, new or taken up from an attempt at the merge with this identity.
+
+    On the way out it is removed unless it was published, or can be taken up again: after a pause, a full disk or a
+    crash, if any unit was finished. Raises OutputExistsError where it is of another merge.
+    """
     with _parents_of(target.partial):
+        _refuse_left_over(target, identity)
         with _sentence(target.partial):
-            target.partial.mkdir(exist_ok=target.discard)
+            target.partial.mkdir(exist_ok=True)
         lock = FileLock(target.partial / LOCK)
         try:
             lock.acquire(timeout=PATIENCE)
@@ -90,13 +96,43 @@ def part_folder(target: Target) -> Iterator[Path]:
             raise OutputExistsError(
                 f"{target.partial} is being written by another merge. Wait for it, or cancel it."
             ) from error
+        stays = True
         try:
-            _empty(target.partial)
-            yield target.partial
+            _refuse_left_over(target, identity)  # again, as another merge may have had it until now
+            if target.discard or read_identity(target.partial) is None:
+                _empty(target.partial)
+            with Journal(target.partial) as journal:
+                if journal.is_new:
+                    journal.begin(identity)
+                try:
+                    yield journal
+                    stays = False
+                except BaseException as error:
+                    stays = _can_go_on(error) and journal.units > 0
+                    raise
         finally:
             lock.release()
-            if target.partial.exists():
+            if not stays and target.partial.exists():
                 shutil.rmtree(target.partial)
+
+
+def _refuse_left_over(target: Target, identity: Mapping[str, object]) -> None:
+    if not target.partial.exists() or target.discard:
+        return
+    found = read_identity(target.partial)
+    names = {path.name for path in target.partial.iterdir()}
+    is_untouched = found is None and LOCK in names <= {LOCK, JOURNAL}  # killed before it had done anything
+    if not is_untouched and found != identity:
+        why = " with other models, another recipe or another version" if found else ""
+        raise OutputExistsError(
+            f"{target.partial} is left from a merge that did not finish{why}. "
+            "Add --discard to delete it and start anew."
+        )
+
+
+def _can_go_on(error: BaseException) -> bool:
+    """Whether the same merge may come further next time: what else the engine says would be said again."""
+    return isinstance(error, MergePausedError | StorageError) or not isinstance(error, BlockmergeError)
 
 
 @contextmanager
@@ -123,17 +159,20 @@ def _sentence(folder: Path) -> Iterator[None]:
 
 def _empty(folder: Path) -> None:
     for entry in folder.iterdir():
-        if entry.name == LOCK:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
+        if entry.name != LOCK:
+            remove(entry)
+
+
+def remove(entry: Path) -> None:
+    """Delete a file, a link itself, or a folder with all in it."""
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink()
 
 
 def publish(target: Target) -> None:
     """Give the verified folder its name; the old one, where that was asked for, goes only after the new one stands."""
-    (target.partial / LOCK).unlink(missing_ok=True)
     _refuse_taken(target)  # again, as a folder of that name may have come while the merge ran
     replaced = target.place.exists()
     try:
@@ -144,6 +183,9 @@ def publish(target: Target) -> None:
         if replaced and not target.place.exists():
             target.old.rename(target.place)
         raise StorageError(f"The result could not be given its name {target.path}: {error.strerror}.") from error
+    # Only now: a merge that is killed before finds its journal, and what it left is taken up.
+    for name in (LOCK, JOURNAL):
+        (target.place / name).unlink()
     sync_folder(target.place.parent)
     if replaced:
         shutil.rmtree(target.old)

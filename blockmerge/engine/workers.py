@@ -1,38 +1,50 @@
-"""The threads of a merge: each takes a chunk, reads it into its own buffers, computes, writes and digests it."""
+"""The threads of a merge: each takes a job, reads it into its own buffers, computes, writes and digests it."""
 
-import mmap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from threading import Event, Lock
 
 import torch
-import xxhash
-from torch import Tensor
 
-from blockmerge.checkpoints.files import read_into, write_all
-from blockmerge.core.plan import Action
-from blockmerge.core.tensors import DType
-from blockmerge.engine.chunks import CHUNK, Chunk
-from blockmerge.kernels import KERNELS
-
-TORCH_DTYPES: Mapping[DType, torch.dtype] = {
-    DType.FLOAT32: torch.float32,
-    DType.FLOAT16: torch.float16,
-    DType.BFLOAT16: torch.bfloat16,
-}
-_WIDEST = 2  # a float32 source of a 16-bit result needs twice the bytes of its chunk
+from blockmerge.checkpoints.files import write_all
+from blockmerge.checkpoints.manifest import block_digest, read_blocks
+from blockmerge.engine.bench import Bench
+from blockmerge.engine.chunks import Chunk
+from blockmerge.engine.journal import Journal, UnitRecord
+from blockmerge.engine.schedule import Job
+from blockmerge.engine.units import Unit
+from blockmerge.kernels.kernel import Kernel
 
 
 @dataclass(slots=True)
 class Tally:
-    """What the workers have done so far; guarded by `lock`."""
+    """What the workers have done so far, and what an earlier attempt had; guarded by `lock`."""
 
     lock: Lock = field(default_factory=Lock)
     done: int = 0
     digests: dict[tuple[str, int], bytes] = field(default_factory=dict)
     nonfinite: dict[str, int] = field(default_factory=dict)
     last: Chunk | None = None
+
+    def add(self, record: UnitRecord) -> None:
+        """A unit that was finished before."""
+        self.done += record.nbytes
+        self.digests |= record.digests
+        self.add_nonfinite(record.nonfinite)
+
+    def add_nonfinite(self, counts: Mapping[str, int]) -> None:
+        for name, count in counts.items():
+            self.nonfinite[name] = self.nonfinite.get(name, 0) + count
+
+
+@dataclass(slots=True)
+class _Open:
+    """A unit at work: how many of its chunks are still to be written, and what the others gave."""
+
+    left: int
+    digests: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    nonfinite: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +56,15 @@ class OpenFiles:
 
 
 class Crew:
-    """Worker threads over one iterable of chunks. An error in one stops them all and is raised by `wait`."""
+    """Worker threads over one iterable of jobs. An error in one stops them all and is raised by `wait`."""
 
-    def __init__(self, chunks: Iterable[Chunk], files: OpenFiles, method: str) -> None:
+    def __init__(self, jobs: Iterable[Job], files: OpenFiles, kernel: Kernel, journal: Journal) -> None:
         self.tally = Tally()
-        self._chunks = iter(chunks)
+        self._jobs = iter(jobs)
         self._files = files
-        self._kernel = KERNELS[method]
+        self._kernel = kernel
+        self._journal = journal
+        self._open: dict[int, _Open] = {}
         self._stop = Event()
         self._work: list[Future[None]] = []
 
@@ -69,94 +83,63 @@ class Crew:
             future.result()
         return not running
 
-    def _take(self) -> Chunk | None:
+    def _take(self) -> Job | None:
         with self.tally.lock:
-            return None if self._stop.is_set() else next(self._chunks, None)
+            return None if self._stop.is_set() else next(self._jobs, None)
 
     def _run(self) -> None:
-        bench = _Bench(self._kernel)
+        bench = Bench(self._kernel, self._files.inputs)
         try:
-            while (chunk := self._take()) is not None:
-                self._finish(bench, chunk)
-        finally:
-            self._stop.set()
+            while (job := self._take()) is not None and self._do(bench, job):
+                pass
+        except BaseException:
+            self._stop.set()  # the others may wait for what will never be measured
+            raise
 
-    def _finish(self, bench: "_Bench", chunk: Chunk) -> None:
-        result, nonfinite = bench.compute(chunk, self._files.inputs)
+    def _do(self, bench: Bench, job: Job) -> bool:
+        """False when the work was stopped."""
+        task = job.task
+        if task is not None:
+            passes = len(task.measures) if job.measure is None else job.measure
+            if not task.wait_for(passes, self._stop):
+                return False
+            if job.measure is not None:
+                task.add(bench.measure(job.chunk, task.setting, job.measure))
+                return True
+        self._finish(bench, job)
+        return True
+
+    def _finish(self, bench: Bench, job: Job) -> None:
+        chunk = job.chunk
+        result, nonfinite = bench.compute(chunk, None if job.task is None else job.task.setting)
         write_all(self._files.outputs[chunk.file], result, chunk.offset)
         digests: dict[tuple[str, int], bytes] = {}
         start = 0
         for piece in chunk.pieces:
-            digests[piece.name, piece.block] = xxhash.xxh3_128_digest(result[start : start + piece.nbytes])
+            digests[piece.name, piece.block] = block_digest(result[start : start + piece.nbytes])
             start += piece.nbytes
         with self.tally.lock:
             self.tally.done += chunk.nbytes
             self.tally.digests |= digests
             self.tally.last = chunk
-            for name, count in nonfinite.items():
-                self.tally.nonfinite[name] = self.tally.nonfinite.get(name, 0) + count
+            self.tally.add_nonfinite(nonfinite)
+            state = self._open.setdefault(job.unit.number, _Open(len(job.unit.chunks)))
+            state.left -= 1
+            state.digests |= digests
+            state.nonfinite |= {name: state.nonfinite.get(name, 0) + count for name, count in nonfinite.items()}
+            is_last = state.left == 0
+            if is_last:
+                del self._open[job.unit.number]
+        if is_last:
+            self._record(job.unit, state)
 
-
-class _Bench:
-    """One worker's buffers, made once and reused: two reads of a chunk; the kernel's result is a third."""
-
-    def __init__(self, kernel: Callable[[Tensor, Tensor, float], Tensor]) -> None:
-        self._kernel = kernel
-        self._buffers = [memoryview(mmap.mmap(-1, CHUNK * _WIDEST)) for _ in range(2)]
-
-    def compute(self, chunk: Chunk, inputs: Mapping[tuple[str, str], int]) -> tuple[memoryview, Mapping[str, int]]:
-        """The chunk's bytes, and per tensor how many values came out as NaN or Inf that were not copied as such."""
-        views = [buffer[: source.nbytes] for buffer, source in zip(self._buffers, chunk.sources, strict=False)]
-        for view, source in zip(views, chunk.sources, strict=True):
-            read_into(inputs[source.file], view, source.offset)
-        if chunk.action is Action.COPY:
-            return views[0], {}
-        tensors = [
-            torch.frombuffer(view, dtype=TORCH_DTYPES[source.dtype])
-            for view, source in zip(views, chunk.sources, strict=True)
-        ]
-        target = TORCH_DTYPES[chunk.dtype]
-        if any(tensor.dtype is not target for tensor in tensors):
-            tensors = [tensor.float() for tensor in tensors]
-        result = self._combine(tensors, chunk).to(target)
-        if _is_finite(result):
-            return _bytes_of(result), {}
-        # Inf − Inf is NaN, but what both models hold alike is copied, so it stays and is nobody's fault.
-        alike = _alike(tensors[0], tensors[-1])
-        result = torch.where(alike, tensors[0].to(target), result)
-        bad = ~torch.isfinite(result) & ~(alike & ~torch.isfinite(tensors[0]))
-        return _bytes_of(result), _count(bad, chunk)
-
-    def _combine(self, tensors: Sequence[Tensor], chunk: Chunk) -> Tensor:
-        if chunk.action is Action.CAST:
-            return tensors[0]
-        return self._kernel(tensors[0], tensors[1], chunk.weight)
-
-
-def _bytes_of(tensor: Tensor) -> memoryview:
-    return tensor.view(torch.uint8).numpy().data
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    low, high = torch.aminmax(tensor)  # NaN and Inf both show here, at a fraction of isfinite's cost
-    return bool(torch.isfinite(low) and torch.isfinite(high))
-
-
-def _alike(a: Tensor, b: Tensor) -> Tensor:
-    """Where both have the same bits, the same NaN among them."""
-    width = a.element_size()
-    a_bytes, b_bytes = (tensor.view(torch.uint8).view(-1, width) for tensor in (a, b))
-    return (a_bytes == b_bytes).all(dim=1)
-
-
-def _count(bad: Tensor, chunk: Chunk) -> Mapping[str, int]:
-    """How many elements of each tensor in the chunk are bad."""
-    counts: dict[str, int] = {}
-    start = 0
-    for piece in chunk.pieces:
-        elements = piece.nbytes * 8 // chunk.dtype.bits
-        count = int(bad[start : start + elements].sum())
-        start += elements
-        if count:
-            counts[piece.name] = counts.get(piece.name, 0) + count
-    return counts
+    def _record(self, unit: Unit, state: _Open) -> None:
+        """A finished unit goes into the journal, with the digests of blocks that no single chunk had whole."""
+        unread: dict[tuple[str, int], bytes] = {}
+        for name, first, offset, nbytes in unit.unread_blocks:
+            blocks = read_blocks(self._files.outputs[unit.chunks[0].file], offset, nbytes)
+            unread |= {(name, first + number): block_digest(block) for number, block in enumerate(blocks)}
+        record = UnitRecord(unit.number, unit.nbytes, {**state.digests, **unread}, state.nonfinite)
+        with self.tally.lock:
+            self.tally.digests |= unread
+            self._journal.append(record)

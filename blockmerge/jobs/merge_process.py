@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from blockmerge.jobs.messages import STOP, Message, Request, decode_message, encode_request
+from blockmerge.jobs.messages import CANCEL, PAUSE, Message, Request, decode_message, encode_request
 from blockmerge.jobs.process import close_stdin, start_python
 
 
@@ -33,9 +33,13 @@ class MergeProcess:
     def begin(self, request: Request) -> None:
         self._say(encode_request(request))
 
-    def ask_stop(self) -> None:
+    def pause(self) -> None:
+        """It stops within a chunk of work, keeps what is finished and says that it stopped."""
+        self._say(PAUSE)
+
+    def cancel(self) -> None:
         """It stops within a chunk of work, removes its part folder and says that it stopped."""
-        self._say(STOP)
+        self._say(CANCEL)
 
     def receive(self, seconds: float) -> Message | Died | None:
         """The next thing it says, or None if it says nothing for so long. Died comes last, and only once."""

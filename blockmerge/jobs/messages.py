@@ -6,7 +6,9 @@ from pathlib import Path
 
 from blockmerge.core.progress import Progress, Stage
 
-STOP = b"stop\n"  # the only thing that a worker says after its request
+# All that a worker says after its request: stop and keep what is finished, or stop and leave nothing.
+PAUSE = b"pause\n"
+CANCEL = b"cancel\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class MergeFailed:
 
 @dataclass(frozen=True, slots=True)
 class MergeStopped:
-    """It was asked to stop, and removed its part folder."""
+    """It was asked to stop. After a cancel nothing stays, after a pause what is finished."""
 
 
 Ending = MergeDone | MergeFailed | MergeStopped

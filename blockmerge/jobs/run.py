@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 from threading import Event
 
@@ -18,13 +18,14 @@ from blockmerge.checkpoints.manifest import read_manifest
 from blockmerge.checkpoints.models import open_models
 from blockmerge.checkpoints.verify import verify_result
 from blockmerge.core.plan import Plan, make_plan
-from blockmerge.core.progress import IsCancelled, Progress, Report
+from blockmerge.core.progress import Progress, Report
 from blockmerge.core.recipe import parse_recipe
 from blockmerge.engine.merge import carry_out
 from blockmerge.engine.target import Target
-from blockmerge.errors import BlockmergeError, MergeCancelledError
+from blockmerge.errors import BlockmergeError, MergeCancelledError, MergePausedError
 from blockmerge.jobs.messages import (
-    STOP,
+    CANCEL,
+    PAUSE,
     Ending,
     MergeDone,
     MergeFailed,
@@ -43,14 +44,22 @@ REPORT_EVERY = 0.1  # seconds
 def main() -> None:
     say = _take_stdout()
     requests: SimpleQueue[bytes] = SimpleQueue()
-    stop = Event()
+    wishes = {PAUSE: Event(), CANCEL: Event()}
+
+    def hear(line: bytes) -> None:
+        wish = wishes.get(line + b"\n")
+        if wish is None:
+            requests.put(line)
+        else:
+            wish.set()
+
     # Without its worker nobody wants the result, and the next worker must not find this process at work.
-    watch_parent(lambda line: stop.set() if line + b"\n" == STOP else requests.put(line), lambda: os._exit(1))
+    watch_parent(hear, lambda: os._exit(1))
     request = decode_request(requests.get())
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, lambda *_: wishes[PAUSE].set())
     _send_stderr_to(request)
     with FileLock(request.lock):
-        say(_outcome(request, _throttled(say), stop.is_set))
+        say(_outcome(request, _throttled(say), wishes))
 
 
 def _take_stdout() -> Callable[[Message], None]:
@@ -86,10 +95,10 @@ def _throttled(say: Report) -> Report:
     return report
 
 
-def _outcome(request: Request, report: Report, is_cancelled: IsCancelled) -> Ending:
+def _outcome(request: Request, report: Report, wishes: Mapping[bytes, Event]) -> Ending:
     try:
-        return _merge(request, report, is_cancelled)
-    except MergeCancelledError:
+        return _merge(request, report, wishes)
+    except (MergeCancelledError, MergePausedError):
         return MergeStopped()
     except BlockmergeError as error:
         return MergeFailed(str(error))
@@ -102,14 +111,20 @@ def _outcome(request: Request, report: Report, is_cancelled: IsCancelled) -> End
         return MergeFailed(f"The merge crashed ({type(error).__name__}): see the log, {request.log}")
 
 
-def _merge(request: Request, report: Report, is_cancelled: IsCancelled) -> MergeDone:
+def _merge(request: Request, report: Report, wishes: Mapping[bytes, Event]) -> MergeDone:
     start = time.monotonic()
     recipe = parse_recipe(request.recipe)
-    plan = make_plan(recipe, open_models(recipe.models))
+    plan = make_plan(recipe, open_models(recipe.references))
     if request.again and request.out.exists():
         return _recognise(request, plan, report)
     refuse_taken(request.out)
-    result = carry_out(plan, Target(request.out), report=report, is_cancelled=is_cancelled)
+    result = carry_out(
+        plan,
+        Target(request.out),
+        report=report,
+        is_cancelled=wishes[CANCEL].is_set,
+        is_paused=wishes[PAUSE].is_set,
+    )
     return MergeDone(result.digest, result.nbytes, time.monotonic() - start, result.warnings)
 
 

@@ -144,21 +144,25 @@ class Store:
             return int(connection.execute(query).scalar_one()) if is_waiting else None
 
     def ask_cancel(self, job_id: int) -> None:
-        """Cancel a waiting job now, a running one as soon as its worker sees it. Raises JobRequestError."""
+        """Cancel a job that never ran now, any other as soon as a worker sees it, which removes what the job has left
+        behind. Raises JobRequestError."""
         with self._durable.begin() as connection:
             asked = connection.execute(
                 _JOBS.update().where(_JOBS.c.id == job_id, _IS_LIVE).values(cancel_asked=True)
             ).rowcount
         if not asked:
             raise JobRequestError(f"Job {job_id} is {self.get(job_id).state} already: there is nothing to cancel.")
-        self.cancel_waiting()
+        self._cancel(_JOBS.c.attempt == 1)
 
     def cancel_waiting(self) -> None:
-        """End the waiting jobs whose cancel was asked for while they still ran."""
+        """End the waiting jobs whose cancel was asked for."""
+        self._cancel()
+
+    def _cancel(self, *conditions: sa.ColumnElement[bool]) -> None:
         with self._durable.begin() as connection:
             connection.execute(
                 _JOBS.update()
-                .where(_JOBS.c.state == JobState.WAITING, _JOBS.c.cancel_asked)
+                .where(_JOBS.c.state == JobState.WAITING, _JOBS.c.cancel_asked, *conditions)
                 .values(state=JobState.CANCELLED, finished=time.time())
             )
 

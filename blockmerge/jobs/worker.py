@@ -15,6 +15,8 @@ from types import FrameType
 from filelock import FileLock, Timeout
 
 from blockmerge.core.progress import Progress, Stage
+from blockmerge.engine.journal import JOURNAL, count_units
+from blockmerge.engine.target import LOCK
 from blockmerge.errors import JobRequestError
 from blockmerge.jobs.locks import merge_lock, worker_lock
 from blockmerge.jobs.merge_process import Died, MergeProcess
@@ -95,6 +97,9 @@ class Worker:
         live = self._store.live()
         if not live:
             return
+        for job in live:
+            if job.state is JobState.WAITING and job.cancel_asked:
+                _remove_part_folder(job.out)
         self._store.cancel_waiting()
         is_active = queue.is_active([job.ticket for job in live])
         for job in live:
@@ -119,18 +124,31 @@ class Worker:
 
     def _recover(self, job: Job) -> None:
         """Put a job back in line whose worker is gone; after the third time in a row it has failed."""
-        _remove_part_folder(job.out)
-        if job.crashes + 1 < MOST_CRASHES:
-            moved = self._store.move(job.ticket, RUNNING, JobState.WAITING, crashes=job.crashes + 1)
-            self._store.cancel_waiting()
-        else:
-            error = (
-                f"The worker was killed {MOST_CRASHES} times during this merge, most likely out of memory. "
-                "Close other programs, or merge on a machine with more memory."
-            )
-            moved = self._store.move(job.ticket, RUNNING, JobState.FAILED, error=error)
-        if moved:
+        error = (
+            f"The worker was killed {MOST_CRASHES} times during this merge, most likely out of memory. "
+            "Close other programs, or merge on a machine with more memory."
+        )
+        if self._try_again(job, error):
             _LOG.warning("Job %d was interrupted at attempt %d.", job.id, job.attempt)
+
+    def _try_again(self, job: Job, error: str) -> bool:
+        """Back in line after a crash, to go on from what is finished; the third crash without a finished unit fails.
+
+        False where the job has changed meanwhile.
+        """
+        crashes = 0 if _has_come_further(job) else job.crashes + 1
+        if crashes < MOST_CRASHES:
+            moved = self._store.move(job.ticket, RUNNING, JobState.WAITING, crashes=crashes)
+            self._end_cancelled(job)
+            return moved
+        _remove_part_folder(job.out)
+        return self._store.move(job.ticket, RUNNING, JobState.FAILED, error=error)
+
+    def _end_cancelled(self, job: Job) -> None:
+        """A job that goes back in line although its cancel was asked for ends there, and nothing of it stays."""
+        self._store.cancel_waiting()
+        if self._store.get(job.id).state is JobState.CANCELLED:
+            _remove_part_folder(job.out)
 
     def _carry_out(self, ticket: Ticket) -> None:
         with self._busy:
@@ -140,13 +158,13 @@ class Worker:
                 return  # dbos began before an older job was put back in line; this one's ticket is renewed behind it
             job = self._store.get(ticket.job)
             try:
-                refuse_left_over(job.out)
                 if ticket.attempt == 1:
+                    refuse_left_over(job.out)
                     refuse_taken(job.out)
             except JobRequestError as error:
                 self._store.move(ticket, {JobState.WAITING}, JobState.FAILED, error=str(error))
                 return
-            # From here on the part folder is this job's own, and whoever finds the job running may remove it.
+            # From here on the part folder is this job's own: its next attempt goes on from there.
             if self._store.move(ticket, {JobState.WAITING}, JobState.CHECKING):
                 self._settle(job, self._merge(job))
                 self._warm_up()
@@ -171,21 +189,22 @@ class Worker:
                 if message is not None:
                     self._relay(job, message)
                 if deadline is None:
-                    grace = self._grace(job)
-                    if grace is not None:
-                        process.ask_stop()
-                        deadline = time.monotonic() + grace
+                    deadline = self._stop_unless_wanted(process, job)
                 elif time.monotonic() > deadline:
                     process.kill()
             return message
         finally:
             process.close()
 
-    def _grace(self, job: Job) -> float | None:
-        """How long a merge that is no longer wanted may take to stop by itself; None while it is wanted."""
+    def _stop_unless_wanted(self, process: MergeProcess, job: Job) -> float | None:
+        """Ask a merge to stop that is no longer wanted; until when it may take to do so, None while it is wanted."""
         if self._store.is_cancel_asked(job.id):
-            return CANCEL_GRACE
-        return STOP_GRACE if self._stopping.is_set() else None
+            process.cancel()
+            return time.monotonic() + CANCEL_GRACE
+        if self._stopping.is_set():
+            process.pause()
+            return time.monotonic() + STOP_GRACE
+        return None
 
     def _relay(self, job: Job, progress: Progress) -> None:
         state = STATE_OF_STAGE[progress.stage]
@@ -197,8 +216,6 @@ class Worker:
     def _settle(self, job: Job, ending: Ending | Died) -> None:
         """Record how an attempt ended."""
         cancelled = self._store.is_cancel_asked(job.id)
-        if isinstance(ending, Died):
-            _remove_part_folder(job.out)
         match ending:
             case MergeDone():
                 self._relay(job, Progress(Stage.VERIFY, ending.nbytes, ending.nbytes))
@@ -207,26 +224,40 @@ class Worker:
                     job.ticket, {JobState.VERIFYING}, JobState.DONE, **fields, warnings=list(ending.warnings)
                 )
             case MergeFailed():
+                if _has_come_further(job):
+                    _remove_part_folder(job.out)
                 self._store.move(job.ticket, RUNNING, JobState.FAILED, error=ending.error)
             case Died() if cancelled and job.out.exists():
                 # Killed between giving the result its name and saying so: the next attempt recognises it.
                 self._store.move(job.ticket, RUNNING, JobState.WAITING, cancel_asked=False)
             case _ if cancelled:
+                _remove_part_folder(job.out)
                 self._store.move(job.ticket, RUNNING, JobState.CANCELLED)
             case Died(returncode) if not self._stopping.is_set():
-                error = death_sentence(returncode, self._log_of(job))
-                self._store.move(job.ticket, RUNNING, JobState.FAILED, error=error)
+                self._try_again(job, death_sentence(returncode, self._log_of(job)))
             case _:
                 self._store.move(job.ticket, RUNNING, JobState.WAITING)
-                self._store.cancel_waiting()
+                self._end_cancelled(job)
 
     def _log_of(self, job: Job) -> Path:
         return self._settings.logs / f"job-{job.id}.log"
 
 
+def _has_come_further(job: Job) -> bool:
+    """Whether its present attempt finished a unit of work: the journal grew since, and not by its first line alone."""
+    journal = part_folder(job.out) / JOURNAL
+    since = job.started or 0.0
+    return journal.exists() and journal.stat().st_mtime > since and count_units(journal.parent) > 0
+
+
 def _remove_part_folder(out: Path) -> None:
+    """Only what a merge made: a folder of the user's may have come into that place."""
+    folder = part_folder(out)
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {JOURNAL}
+    if names and not names & {JOURNAL, LOCK}:
+        return
     try:
-        shutil.rmtree(part_folder(out))
+        shutil.rmtree(folder)
     except FileNotFoundError:
         pass
     except OSError as error:

@@ -1,15 +1,10 @@
 """The plain average, weighted: LM_BlockMerge's method, mergekit's `linear`."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-_BITS: Mapping[torch.dtype, torch.dtype] = {
-    torch.float32: torch.int32,
-    torch.float16: torch.int16,
-    torch.bfloat16: torch.int16,
-}
+from blockmerge.kernels.kernel import Kernel, Setting, Tensors, affine
+from blockmerge.kernels.negative_zeros import put_negative_zeros
 
 
 def linear(a: Tensor, b: Tensor, weight: float) -> Tensor:
@@ -20,14 +15,25 @@ def linear(a: Tensor, b: Tensor, weight: float) -> Tensor:
     the engine copies bytes instead.
     Source: Wortsman et al. 2022, Model soups, section 2.
     """
-    return _with_negative_zeros(torch.lerp(a, b, weight), a, b)
+    result = torch.lerp(a, b, weight)
+    put_negative_zeros(result, (a, b))
+    return result
 
 
-def _with_negative_zeros(blended: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """At some weights torch.lerp makes 0.0 of two -0.0: a + w × (b − a), where b − a is 0.0."""
-    bits = _BITS[a.dtype]
-    a_bits, negative_zero = a.view(bits), torch.iinfo(bits).min
-    # Read as a whole number -0.0 is the smallest of all: looking for it costs a twentieth of the blend.
-    if a.numel() == 0 or a_bits.amin() != negative_zero:
-        return blended
-    return torch.where((a_bits == negative_zero) & (b.view(bits) == negative_zero), a, blended)
+def weighted_average(tensors: Tensors, setting: Setting) -> Tensor:
+    """The sum of the tensors times their weights, which sum to 1; of two, `linear`. Any shape.
+
+    Source: Wortsman et al. 2022, Model soups, section 2.
+    """
+    if len(tensors) == 2:
+        return linear(tensors[0], tensors[1], setting.weights[1])
+    return affine(tensors, setting.weights)
+
+
+def _pair_into(tensors: Tensors, setting: Setting, out: Tensor) -> None:
+    a, b = tensors
+    torch.lerp(a, b, setting.weights[1], out=out)
+    put_negative_zeros(out, tensors)
+
+
+KERNEL = Kernel(weighted_average, is_pointwise=True, pair_into=_pair_into)

@@ -7,7 +7,7 @@ from itertools import count
 
 from blockmerge.core.blocks import list_blocks
 from blockmerge.core.describe import describe_checkpoint
-from blockmerge.core.plan import Plan, check_pair, make_plan
+from blockmerge.core.plan import Plan, check_models, make_plan
 from blockmerge.core.recipe import dump_recipe
 from blockmerge.core.tensors import Checkpoint
 from blockmerge.engine.estimate import estimate
@@ -134,7 +134,7 @@ class Drafting:
 def _grid_for(grid: Grid | None, opened: Mapping[str, Checkpoint]) -> Grid:
     """The grid of this pair, with the weights of the one before as far as they fit."""
     a, b = (held.name for held in opened.values())
-    blocks = list_blocks(check_pair(("a", "b"), opened))
+    blocks = list_blocks(check_models(("a", "b"), opened))
     return new_grid(a, b, blocks) if grid is None else carry_over(grid, a, b, blocks)
 
 

@@ -1,7 +1,6 @@
 import json
 import math
 import random
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -287,20 +286,18 @@ def test_tensors_come_in_the_order_of_their_bytes(tmp_path: Path) -> None:
     assert list(read_header(path).tensors) == ["a", "b", "e", "c"]
 
 
-def test_a_header_bomb_is_refused_quickly(tmp_path: Path) -> None:
+def test_a_header_bomb_is_refused_in_bounded_memory(tmp_path: Path) -> None:
     path = tmp_path / FILE
     count = 200_001
     path.write_bytes(
         header("{" + ",".join(f'"{i}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}' for i in range(count)) + "}")
     )
     tracemalloc.start()
-    start = time.monotonic()
 
     with pytest.raises(CheckpointError) as caught:
         read_header(path)
 
     assert str(caught.value) == (f"The header of {FILE} lists too many tensors: 200,001, at most 200,000 are read.")
-    assert time.monotonic() - start < 10  # seconds; about one without tracing, on a slow core
     assert tracemalloc.get_traced_memory()[1] < 200e6
     tracemalloc.stop()
 

@@ -99,6 +99,7 @@ def test_a_plan_in_values_has_every_tensor() -> None:
         "name": HEAD,
         "action": "copy",
         "weight": 1.0,
+        "weights": {},
         "reason": "weight 1",
         "dtype": "bfloat16",
         "shape": [64, 8],

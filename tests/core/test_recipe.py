@@ -221,7 +221,7 @@ def test_every_problem_is_told_at_once() -> None:
     text = "blockmerge: 1\nmethod: slurp\nweights: {layer: [0], head: 3, stacks: {e: {mlp: x}}}\nseeds: 0\n"
 
     assert problems_of(text) == (
-        "method: 'slurp' is not a merge method. Known: linear.",
+        "method: 'slurp' is not a merge method. Did you mean 'slerp'?",
         "models: this key is missing. docs/recipe.md shows a whole recipe.",
         "weights.head: expected 2 or less, found 3.",
         "weights.stacks.e.mlp: expected a number, found 'x'.",

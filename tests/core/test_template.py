@@ -20,7 +20,7 @@ def test_a_template_of_three_layers() -> None:
     assert template_of(detect_layout(llama_shapes(3), {})) == (
         """\
 blockmerge: 1
-method: linear
+method: linear  # The average of the weights.
 models: {a: "./A", b: "./B"}
 base: null
 weights:  # 0 is all a, 1 is all b

@@ -177,7 +177,7 @@ def test_two_merges_do_not_write_the_same_folder(tmp_path: Path, monkeypatch: py
     with (
         FileLock(target.partial / LOCK),
         pytest.raises(OutputExistsError, match=r"is being written by another merge\. Wait for it, or cancel it\."),
-        part_folder(target),
+        part_folder(target, {}),
     ):
         pass
 

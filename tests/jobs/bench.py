@@ -141,6 +141,12 @@ class Bench:
         ]
         return process
 
+    def is_at_work(self) -> bool:
+        lock = str(merge_lock(self.settings))
+        return any(
+            lock in {file.path for file in process.open_files()} for process in self.processes("blockmerge.jobs.run")
+        )
+
     def processes(self, module: str) -> list[psutil.Process]:
         """The living processes of this queue that run a module."""
         found = []

@@ -83,7 +83,7 @@ def test_it_stops_when_told_to_and_cleans_up(process: MergeProcess, tmp_path: Pa
     process.begin(_request(tmp_path, large_models))
     _wait_for_bytes(process)
 
-    process.ask_stop()
+    process.cancel()
 
     assert isinstance(_listen(process)[1], MergeStopped)
     assert not (tmp_path / "out").exists()

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from blockmerge.kernels import KERNELS
+from blockmerge.kernels.kernel import Setting
 from blockmerge.kernels.linear import linear
 from tests.engine.oracle import Float64, assert_blended
 
@@ -114,4 +115,7 @@ def test_sixteen_bits_are_not_rounded_before_the_end() -> None:
 
 
 def test_the_kernel_is_found_by_its_name() -> None:
-    assert KERNELS["linear"] is linear
+    setting = Setting(weights=(0.7, 0.3), parameters={}, elements=2)
+    pair = (torch.tensor([1.0, 2.0]), torch.tensor([3.0, 8.0]))
+
+    assert torch.equal(KERNELS["linear"].combine(pair, setting), linear(*pair, 0.3))

@@ -1,0 +1,74 @@
+"""What happens to the files beside the weights: which checkpoint gives each, and what changes in config.json."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from blockmerge.core.matching import label
+from blockmerge.core.recipe import Recipe
+from blockmerge.core.tensors import Checkpoint
+
+# Files that belong to the tokenizer: they come from the checkpoint that `output.tokenizer` names.
+TOKENIZER_FILES = frozenset(
+    {
+        "added_tokens.json",
+        "chat_template.jinja",
+        "chat_template.json",
+        "merges.txt",
+        "sentencepiece.bpe.model",
+        "special_tokens_map.json",
+        "spiece.model",
+        "tokenizer.json",
+        "tokenizer.model",
+        "tokenizer_config.json",
+        "vocab.json",
+        "vocab.txt",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A tensor or a file of an input that the result does not carry, and why."""
+
+    model: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SideFileStep:
+    """A file beside the weights: copied byte for byte from `model`, or, for config.json, with `edits` applied.
+
+    An edit with the value None removes the key.
+    """
+
+    name: str
+    model: str
+    edits: Mapping[str, object]
+
+
+def plan_side_files(
+    recipe: Recipe, checkpoints: Mapping[str, Checkpoint], config_edits: Mapping[str, object]
+) -> tuple[tuple[SideFileStep, ...], tuple[LeftOut, ...]]:
+    taken: list[SideFileStep] = []
+    left_out = [LeftOut(key, name, reason) for key, held in checkpoints.items() for name, reason in held.skipped]
+    for key, checkpoint in checkpoints.items():
+        for file in checkpoint.side_files:
+            giver = recipe.output.tokenizer if file.name in TOKENIZER_FILES else recipe.owner
+            if key == giver:
+                taken.append(SideFileStep(file.name, key, config_edits if file.name == "config.json" else {}))
+            else:
+                left_out.append(LeftOut(key, file.name, f"this file comes from {label(giver)}"))
+    return tuple(taken), tuple(left_out)
+
+
+def edit_config(owner: Checkpoint, wanted: str, tie: bool | None) -> dict[str, object]:
+    config, edits = owner.config, dict[str, object]()
+    if "auto_map" in config:
+        edits["auto_map"] = None  # it names code files, and these are never carried along
+    dtype_key = "torch_dtype" if "torch_dtype" in config else "dtype"
+    if wanted not in ("as owner", config.get(dtype_key)):
+        edits[dtype_key] = wanted
+    if tie is not None and config.get("tie_word_embeddings") is not tie:
+        edits["tie_word_embeddings"] = tie
+    return edits

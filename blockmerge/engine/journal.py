@@ -1,0 +1,118 @@
+"""What an unfinished merge has done: JSON lines in its part folder, the first of which says which merge it is.
+
+A line is written when a unit of work is finished, and not forced to the disk: what a power cut takes from it or from
+the unit is found by the digests when the merge is taken up again, and done again.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from blockmerge import __version__
+from blockmerge.core.plan import Plan
+
+JOURNAL = ".blockmerge.journal"
+
+
+@dataclass(frozen=True, slots=True)
+class UnitRecord:
+    """A finished unit: its bytes, the digests of its blocks by (tensor, number), and its counts of NaN and Inf."""
+
+    number: int
+    nbytes: int
+    digests: Mapping[tuple[str, int], bytes]
+    nonfinite: Mapping[str, int]
+
+
+def identity_of(plan: Plan, torch_version: str, processor: str) -> Mapping[str, object]:
+    """All that decides the bytes of a result and of its units: an equal one means that the work may go on."""
+    return {
+        "version": __version__,
+        "recipe": plan.canonical,
+        "torch": torch_version,
+        "processor": processor,
+        "inputs": {
+            key: [[shard.name, shard.size, shard.mtime_ns, shard.inode] for shard in checkpoint.shards]
+            for key, checkpoint in plan.checkpoints.items()
+        },
+    }
+
+
+class Journal:
+    """Appends to the journal of a part folder; close it, or use it in a `with`."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / JOURNAL
+        self.units = count_units(folder)
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
+        raw = path.read_bytes()
+        if not raw.endswith(b"\n"):  # a line that a kill has cut would spoil the next one
+            os.ftruncate(self._fd, raw.rfind(b"\n") + 1)
+
+    @property
+    def is_new(self) -> bool:
+        return os.fstat(self._fd).st_size == 0
+
+    def begin(self, identity: Mapping[str, object]) -> None:
+        self._write(identity)
+
+    def append(self, record: UnitRecord) -> None:
+        blocks: dict[str, dict[int, str]] = {}
+        for (name, number), digest in record.digests.items():
+            blocks.setdefault(name, {})[number] = digest.hex()
+        self._write(
+            {"unit": record.number, "bytes": record.nbytes, "blocks": blocks, "nonfinite": dict(record.nonfinite)}
+        )
+        self.units += 1
+
+    def _write(self, value: Mapping[str, object]) -> None:
+        # One call, so that a line is there whole or, after a kill, without its end.
+        os.write(self._fd, json.dumps(value).encode() + b"\n")
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_identity(folder: Path) -> Mapping[str, object] | None:
+    """The first line, or None where there is no whole one."""
+    return next(_lines(folder), None)
+
+
+def read_units(folder: Path) -> dict[int, UnitRecord]:
+    """Every unit that was finished, by its number; a line without its end counts for nothing."""
+    return {record.number: record for record in (_record(line) for line in list(_lines(folder))[1:])}
+
+
+def count_units(folder: Path) -> int:
+    """How many units an unfinished merge has done so far."""
+    return len(read_units(folder))
+
+
+def _lines(folder: Path) -> Iterator[dict[str, Any]]:
+    try:
+        raw = (folder / JOURNAL).read_bytes()
+    except FileNotFoundError:
+        return
+    for line in raw.splitlines(keepends=True):
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return
+
+
+def _record(line: Mapping[str, Any]) -> UnitRecord:
+    digests = {
+        (name, int(number)): bytes.fromhex(digest)
+        for name, blocks in line["blocks"].items()
+        for number, digest in blocks.items()
+    }
+    return UnitRecord(line["unit"], line["bytes"], digests, line["nonfinite"])

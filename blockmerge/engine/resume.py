@@ -1,0 +1,82 @@
+"""What a merge finds in its part folder: the shards of an earlier attempt, and which of their units are whole."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from blockmerge.checkpoints.files import allocate, open_new, open_to_change, read_into, write_all
+from blockmerge.checkpoints.manifest import BLOCK, block_digest
+from blockmerge.checkpoints.writer import shard_header
+from blockmerge.core.plan import Plan
+from blockmerge.engine.journal import JOURNAL, UnitRecord, read_units
+from blockmerge.engine.target import LOCK, remove
+
+
+class Outputs:
+    """The shards of a result, open for writing: `handles` and the offset of the data in each, by the shard's name."""
+
+    def __init__(self, plan: Plan, folder: Path, stack: ExitStack) -> None:
+        self.handles: dict[str, int] = {}
+        self.starts: dict[str, int] = {}
+        _clear(folder, {shard.name for shard in plan.shards})
+        for shard in plan.shards:
+            header = shard_header(shard, plan)
+            size = len(header) + shard.nbytes
+            # At its full size, so that a full disk shows now.
+            path = folder / shard.name
+            handle = open_to_change(path) if path.is_file() and path.stat().st_size == size else _make(path, size)
+            stack.callback(os.close, handle)
+            if _read(handle, 0, len(header)) != header:
+                write_all(handle, memoryview(header), 0)
+            self.handles[shard.name], self.starts[shard.name] = handle, len(header)
+
+
+def _make(path: Path, size: int) -> int:
+    path.unlink(missing_ok=True)
+    handle = open_new(path)
+    try:
+        allocate(handle, size)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _clear(folder: Path, kept: set[str]) -> None:
+    """An earlier attempt may have been killed while it wrote the files beside the shards."""
+    for entry in folder.iterdir():
+        if entry.name not in kept | {LOCK, JOURNAL}:
+            remove(entry)
+
+
+def finished_units(plan: Plan, folder: Path, outputs: Outputs, check: Callable[[], None]) -> Mapping[int, UnitRecord]:
+    """The units in the journal whose bytes are still there: all of them are read again. `check` is called between."""
+    places = dict(_places(plan, outputs))
+    whole: dict[int, UnitRecord] = {}
+    for number, record in read_units(folder).items():
+        check()
+        if all(_holds(places[name], block, digest) for (name, block), digest in record.digests.items()):
+            whole[number] = record
+    return whole
+
+
+def _places(plan: Plan, outputs: Outputs) -> Iterator[tuple[str, tuple[int, int, int]]]:
+    """Every tensor's file descriptor, offset and bytes."""
+    for shard in plan.shards:
+        offset = outputs.starts[shard.name]
+        for step in shard.steps:
+            yield step.name, (outputs.handles[shard.name], offset, step.nbytes)
+            offset += step.nbytes
+
+
+def _holds(place: tuple[int, int, int], block: int, digest: bytes) -> bool:
+    handle, offset, nbytes = place
+    start = block * BLOCK
+    return block_digest(_read(handle, offset + start, min(BLOCK, nbytes - start))) == digest
+
+
+def _read(handle: int, offset: int, nbytes: int) -> bytes:
+    raw = bytearray(nbytes)
+    read_into(handle, memoryview(raw), offset)
+    return bytes(raw)

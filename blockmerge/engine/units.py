@@ -1,0 +1,53 @@
+"""The chunks of a plan in units of work: what is finished together, recorded together and not done again."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from blockmerge.checkpoints.manifest import BLOCK
+from blockmerge.core.plan import Plan
+from blockmerge.engine.chunks import Chunk, chunks_of
+
+UNIT = 256 * 10**6  # bytes of the result
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Chunks that lie behind each other in one shard; digest blocks do not cross its ends."""
+
+    number: int
+    chunks: tuple[Chunk, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(chunk.nbytes for chunk in self.chunks)
+
+    @property
+    def unread_blocks(self) -> tuple[tuple[str, int, int, int], ...]:
+        """The digest blocks of chunks of whole rows: (tensor, number of the first, offset in the shard, bytes)."""
+        runs: dict[str, tuple[int, int, int]] = {}
+        for chunk in self.chunks:
+            if not chunk.pieces:
+                block = chunk.start * chunk.dtype.bits // 8 // BLOCK
+                first, offset, nbytes = runs.get(chunk.step.name, (block, chunk.offset, 0))
+                runs[chunk.step.name] = first, offset, nbytes + chunk.nbytes
+        return tuple((name, *run) for name, run in runs.items())
+
+
+def units_of(plan: Plan, starts: Mapping[str, int]) -> Iterator[Unit]:
+    """The units of a plan in the order of their bytes; `starts` says where the data of each shard begins.
+
+    Equal plans have equal units. A unit is larger than UNIT only where rows leave no digest block's end to cut at.
+    """
+    number = 0
+    for shard in plan.shards:
+        held: list[Chunk] = []
+        nbytes = 0
+        for chunk in chunks_of(shard, starts[shard.name], plan.recipe.method):
+            if held and held[-1].ends_block and nbytes + chunk.nbytes > UNIT:
+                yield Unit(number, tuple(held))
+                number, held, nbytes = number + 1, [], 0
+            held.append(chunk)
+            nbytes += chunk.nbytes
+        if held:
+            yield Unit(number, tuple(held))
+            number += 1

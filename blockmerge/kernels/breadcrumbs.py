@@ -1,0 +1,67 @@
+"""Differences without their largest and smallest values: mergekit's `breadcrumbs`."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from blockmerge.kernels.kernel import Kernel, Measure, Setting, Tensors, differences
+from blockmerge.kernels.ranks import count_lower, count_upper, find_upper, find_values
+from blockmerge.kernels.signs import add_up
+
+
+def breadcrumbs(tensors: Tensors, setting: Setting) -> Tensor:
+    """Drops of each difference the part `gamma` with the largest magnitudes and so many of the smallest that the part
+    `density` is left, then adds up. All that equal a threshold are kept.
+
+    Any shape. With less than `density` left below the outliers, fewer outliers are dropped; at `density` 1 none.
+    Source: Davari and Belilovsky 2023, Model Breadcrumbs, arXiv:2312.06795, section 3.
+    """
+    return add_up(tensors[0], crumbs(tensors, setting), setting)
+
+
+def crumbs(tensors: Tensors, setting: Setting) -> list[Tensor]:
+    """What is left of each difference."""
+    changes = differences(tensors)
+    if setting.number("density") == 1:
+        return changes
+    if _kept(setting) == 0:
+        return [change.zero_() for change in changes]
+    for change, (low, high) in zip(changes, setting.statistics[1].view(-1, 2).tolist(), strict=True):
+        magnitude = change.abs()
+        change.masked_fill_((magnitude < low).logical_or_(magnitude > high), 0)
+    return changes
+
+
+def _kept(setting: Setting) -> int:
+    return math.floor(setting.number("density") * setting.elements)
+
+
+def _upper(tensors: Tensors, _: Setting) -> Tensor:
+    return torch.stack([count_upper(change.abs_()) for change in differences(tensors)])
+
+
+def _places(counts: Tensor, setting: Setting) -> Tensor:
+    kept, outliers = _kept(setting), math.floor(setting.number("gamma") * setting.elements)
+    dropped = max(0, setting.elements - kept - outliers)
+    return torch.cat([find_upper(row, [dropped, dropped + kept - 1]) for row in counts])
+
+
+def _lower(tensors: Tensors, setting: Setting) -> Tensor:
+    places = setting.statistics[0]
+    rows = [count_lower(change.abs_(), places[2 * i : 2 * i + 2]) for i, change in enumerate(differences(tensors))]
+    return torch.cat(rows)
+
+
+def _thresholds(counts: Tensor, setting: Setting) -> Tensor:
+    return find_values(counts, setting.statistics[0])
+
+
+def measures(setting: Setting) -> tuple[Measure, ...]:
+    """Where something is dropped and something is kept, the two thresholds of each difference."""
+    if setting.number("density") == 1 or _kept(setting) == 0:
+        return ()
+    return Measure(_upper, _places), Measure(_lower, _thresholds)
+
+
+KERNEL = Kernel(breadcrumbs, measures)

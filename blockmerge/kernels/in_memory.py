@@ -1,0 +1,56 @@
+"""A whole merge of one tensor in memory: what the engine does in chunks, for live merging and as the tests' measure."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from torch import Tensor
+
+from blockmerge.core.method import Scope
+from blockmerge.kernels.kernel import SLICE, Kernel, Setting, Tensors, add_parts
+from blockmerge.kernels.negative_zeros import put_negative_zeros
+
+
+def merge_tensors(kernel: Kernel, tensors: Tensors, setting: Setting, scope: Scope, strength: float = 1.0) -> Tensor:
+    """The method's result for float32 tensors of one shape, blended into the first of them by `strength`."""
+    shape = tensors[0].shape
+    if tensors[0].numel() == 0:
+        return tensors[0].clone()
+    seen = [seen_as(tensor, scope, tuple(shape)) for tensor in tensors]
+    for measure in kernel.measures(setting):
+        parts = [measure.part(part, now) for part, now in slices(seen, setting, scope)]
+        setting = replace(setting, statistics=(*setting.statistics, measure.conclude(add_parts(parts), setting)))
+    return combine(kernel, seen, setting, strength).view(shape)
+
+
+def combine(kernel: Kernel, tensors: Tensors, setting: Setting, strength: float) -> Tensor:
+    """The method's result, blended into the first tensor by `strength`."""
+    result = kernel.combine(tensors, setting)
+    if strength != 1:
+        result = tensors[0].lerp(result, strength)
+    put_negative_zeros(result, tensors)
+    return result
+
+
+def seen_as(tensor: Tensor, scope: Scope, shape: tuple[int, ...]) -> Tensor:
+    """A run of a tensor of this shape as a kernel of this scope sees it: flat, as rows, or as the whole that it is."""
+    if scope is Scope.CHUNK:
+        return tensor.view(-1)
+    if scope is Scope.ROWS:
+        return tensor.view(-1, row_length(shape))
+    return tensor.view(shape)
+
+
+def row_length(shape: tuple[int, ...]) -> int:
+    return shape[-1] if shape else 1
+
+
+def slices(tensors: Tensors, setting: Setting, scope: Scope) -> Iterator[tuple[Tensors, Setting]]:
+    """The runs in which a measure goes through a tensor: SLICE elements, or as many whole rows as fit, one at least."""
+    if scope is Scope.TENSOR:
+        yield tensors, setting
+        return
+    width = tensors[0].shape[-1] if scope is Scope.ROWS else 1
+    count = max(1, SLICE // width)
+    for start in range(0, tensors[0].shape[0], count):
+        part = [tensor[start : start + count] for tensor in tensors]
+        yield part, replace(setting, start=setting.start + start * width)

@@ -1,0 +1,106 @@
+"""What a merge method is made of, and what its functions are told beside the tensors.
+
+A kernel gets float32 tensors of one shape and gives one like them: the base first, where there is one, then the models.
+A method of several passes measures the whole tensor first, slice by slice; a combination of such parts must not depend
+on their order, so a part holds whole-number counts, or sums that are added up exactly.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from blockmerge.core.method import Value
+
+SLICE = 1 << 18  # elements that are measured at once; another number would change sums in their last bits
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """`weights` has one number per model, or none where a method takes none. `keys`, one per model, are for random
+    numbers. `elements` are those of the whole tensor, and `start` counts where in it the tensors at hand begin.
+    `statistics` holds what the measures before this one found, in their order.
+    """
+
+    weights: tuple[float, ...]
+    parameters: Mapping[str, Value]
+    elements: int
+    start: int = 0
+    has_base: bool = False
+    keys: tuple[int, ...] = ()
+    statistics: tuple[Tensor, ...] = ()
+
+    def number(self, name: str) -> float:
+        return float(self.parameters[name])
+
+
+Tensors = Sequence[Tensor]
+Function = Callable[[Tensors, Setting], Tensor]
+
+
+def _as_it_is(total: Tensor, _: Setting) -> Tensor:
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """`part` measures one slice: int64 counts or float64 sums. `conclude` makes the statistic of their total."""
+
+    part: Function
+    conclude: Callable[[Tensor, Setting], Tensor] = _as_it_is
+
+
+def _no_measures(_: Setting) -> tuple[Measure, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A method's functions. `measures` names the passes that these weights and parameters need before `combine`.
+
+    Of an `is_pointwise` kernel each number depends on the same number of each model and on nothing else, so
+    neighbouring tensors may be computed in one go. `pair_into` is `combine` for two tensors of the result's own dtype,
+    computed in float32, rounded once, and written into the last argument.
+    """
+
+    combine: Function
+    measures: Callable[[Setting], tuple[Measure, ...]] = _no_measures
+    is_pointwise: bool = False
+    pair_into: Callable[[Tensors, Setting, Tensor], None] | None = None
+
+
+def add_parts(parts: Sequence[Tensor]) -> Tensor:
+    """The total of the parts that a measure gave; the same in any order, as each sum is rounded once."""
+    if parts[0].dtype is torch.int64:
+        total = parts[0].clone()
+        for part in parts[1:]:
+            total += part
+        return total
+    columns = torch.stack(list(parts)).view(len(parts), -1).T.tolist()
+    return torch.tensor([math.fsum(column) for column in columns], dtype=torch.float64).view(parts[0].shape)
+
+
+def differences(tensors: Tensors) -> list[Tensor]:
+    """What each model changed in the base; new tensors, which the caller may overwrite."""
+    base, *models = tensors
+    return [model - base for model in models]
+
+
+def split_base(tensors: Tensors, setting: Setting) -> tuple[Tensor | None, list[Tensor]]:
+    """The base, or None, and what a method blends: the models, or their differences from the base."""
+    return (tensors[0], differences(tensors)) if setting.has_base else (None, list(tensors))
+
+
+def affine(tensors: Tensors, coefficients: Sequence[float]) -> Tensor:
+    """The sum of the tensors times their coefficients, so that equal tensors come out unchanged where these sum to 1.
+
+    Computed as x₀ × Σc + Σ c × (x − x₀).
+    """
+    first, *others = tensors
+    total = math.fsum(coefficients)
+    result = first.clone() if abs(total - 1) < 1e-9 else first * total
+    for tensor, coefficient in zip(others, coefficients[1:], strict=True):
+        result.add_(tensor - first, alpha=coefficient)
+    return result

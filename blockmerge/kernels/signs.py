@@ -1,0 +1,49 @@
+"""How the task arithmetic family adds up what is left of the differences from the base."""
+
+import torch
+from torch import Tensor
+
+from blockmerge.kernels.kernel import Setting
+
+
+def add_up(base: Tensor, changes: list[Tensor], setting: Setting) -> Tensor:
+    """base + lambda × Σ weight × change; with `normalize`, divided by the sum of the weights unless that is 0.
+
+    Overwrites the changes. Source: Ilharco et al. 2022, arXiv:2212.04089.
+    """
+    total = changes[0].mul_(setting.weights[0])
+    for change, weight in zip(changes[1:], setting.weights[1:], strict=True):
+        total.add_(change, alpha=weight)
+    return torch.add(base, total, alpha=setting.number("lambda") / _divisor(setting))
+
+
+def _divisor(setting: Setting) -> float:
+    total = sum(setting.weights)
+    return total if setting.parameters["normalize"] and abs(total) >= 1e-8 else 1.0
+
+
+def elect(base: Tensor, changes: list[Tensor], setting: Setting) -> Tensor:
+    """As `add_up`, but of each number only those changes count that have the sign of the weighted sum of all of them.
+
+    With `normalize`, the divisor is the sum of the weights of those that count: the disjoint mean. A sum of 0 counts as
+    positive. Overwrites the changes. Source: Yadav et al. 2023, TIES-Merging, arXiv:2306.01708, section 4.
+    """
+    for change, weight in zip(changes, setting.weights, strict=True):
+        change.mul_(weight)
+    sign = changes[0].clone()
+    for change in changes[1:]:
+        sign.add_(change)
+    sign = torch.copysign(torch.ones((), device=base.device), sign)
+    for change in changes:
+        change.mul_(sign).clamp_min_(0)  # what agrees with the sign, as a magnitude
+    if setting.parameters["normalize"]:
+        divisor = torch.zeros_like(base)
+        for change, weight in zip(changes, setting.weights, strict=True):
+            divisor.add_(change > 0, alpha=weight)
+        divisor.masked_fill_(divisor == 0, 1)
+    total = changes[0]
+    for change in changes[1:]:
+        total.add_(change)
+    if setting.parameters["normalize"]:
+        total.div_(divisor)
+    return torch.add(base, total.mul_(sign), alpha=setting.number("lambda"))

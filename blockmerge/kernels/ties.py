@@ -1,0 +1,57 @@
+"""Trim, elect, merge: mergekit's `ties`."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import hardshrink
+
+from blockmerge.kernels.kernel import Kernel, Measure, Setting, Tensors, differences
+from blockmerge.kernels.ranks import count_lower, count_upper, find_upper, find_values
+from blockmerge.kernels.signs import elect
+
+
+def ties(tensors: Tensors, setting: Setting) -> Tensor:
+    """Keeps of each difference the part `density` with the largest magnitudes, then sums up what agrees in sign.
+
+    Any shape. The threshold is exact, and all that equal it are kept; mergekit keeps so many and no more, whichever the
+    sort happens to put first. It is the tensor's own; the paper's is that of the whole model. `normalize: true` gives
+    the paper's disjoint mean. Source: Yadav et al. 2023, TIES-Merging, arXiv:2306.01708, algorithm 1.
+    """
+    base, changes = tensors[0], differences(tensors)
+    density = setting.number("density")
+    if density == 0:
+        return base.clone()
+    if density < 1:
+        for index, threshold in enumerate(setting.statistics[1].tolist()):
+            # hardshrink drops what equals its limit, so that is the next number below.
+            limit = float(np.nextafter(np.float32(threshold), np.float32(-1)))
+            changes[index] = hardshrink(changes[index], limit) if threshold > 0 else changes[index]
+    return elect(base, changes, setting)
+
+
+def _upper(tensors: Tensors, _: Setting) -> Tensor:
+    return torch.stack([count_upper(change.abs_()) for change in differences(tensors)])
+
+
+def _places(counts: Tensor, setting: Setting) -> Tensor:
+    kept = max(1, math.floor(setting.number("density") * setting.elements))
+    return torch.cat([find_upper(row, [setting.elements - kept]) for row in counts])
+
+
+def _lower(tensors: Tensors, setting: Setting) -> Tensor:
+    places = setting.statistics[0]
+    rows = [count_lower(change.abs_(), places[i : i + 1]) for i, change in enumerate(differences(tensors))]
+    return torch.cat(rows)
+
+
+def _thresholds(counts: Tensor, setting: Setting) -> Tensor:
+    return find_values(counts, setting.statistics[0])
+
+
+def _measures(setting: Setting) -> tuple[Measure, ...]:
+    return (Measure(_upper, _places), Measure(_lower, _thresholds)) if 0 < setting.number("density") < 1 else ()
+
+
+KERNEL = Kernel(ties, _measures)

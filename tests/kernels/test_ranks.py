@@ -1,0 +1,22 @@
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blockmerge.kernels.kernel import add_parts
+from blockmerge.kernels.ranks import count_lower, count_upper, find_upper, find_values
+
+MAGNITUDES = st.lists(st.floats(0, 2.0**100, width=32), min_size=1, max_size=60)
+
+
+@given(values=MAGNITUDES, picks=st.lists(st.floats(0, 1), min_size=1, max_size=4), cut=st.integers(0, 60))
+def test_the_number_at_a_place_is_that_of_a_sort_however_the_tensor_is_cut(
+    values: list[float], picks: list[float], cut: int
+) -> None:
+    tensor = torch.tensor(values)
+    parts = [part for part in (tensor[:cut], tensor[cut:]) if part.numel()]
+    ranks = sorted(int(pick * (len(values) - 1)) for pick in picks)
+
+    places = find_upper(add_parts([count_upper(part) for part in parts]), ranks)
+    found = find_values(add_parts([count_lower(part, places) for part in parts]), places)
+
+    assert found.tolist() == tensor.sort().values[ranks].tolist()
