@@ -36,14 +36,20 @@ def elect(base: Tensor, changes: list[Tensor], setting: Setting) -> Tensor:
     sign = torch.copysign(torch.ones((), device=base.device), sign)
     for change in changes:
         change.mul_(sign).clamp_min_(0)  # what agrees with the sign, as a magnitude
-    if setting.parameters["normalize"]:
-        divisor = torch.zeros_like(base)
-        for change, weight in zip(changes, setting.weights, strict=True):
-            divisor.add_(change > 0, alpha=weight)
-        divisor.masked_fill_(divisor == 0, 1)
+    divisor = _divisor_of_agreeing(changes, setting.weights) if setting.parameters["normalize"] else None
     total = changes[0]
     for change in changes[1:]:
         total.add_(change)
-    if setting.parameters["normalize"]:
+    if divisor is not None:
         total.div_(divisor)
     return torch.add(base, total.mul_(sign), alpha=setting.number("lambda"))
+
+
+def _divisor_of_agreeing(agreeing: list[Tensor], weights: tuple[float, ...]) -> Tensor:
+    """The sum of the weights of those that are not 0, number by number; something else than 0 where all are."""
+    divisor = torch.zeros_like(agreeing[0])
+    for change, weight in zip(agreeing, weights, strict=True):
+        divisor.add_(change.sign(), alpha=weight)  # faster than to compare, as none is below 0
+    if min(weights) > 0:
+        return divisor.clamp_min_(min(weights))
+    return divisor.masked_fill_(divisor == 0, 1)
