@@ -1,10 +1,11 @@
 """What one worker computes on: buffers that are made once, reused, and grow only for rows or tensors that need it."""
 
-import math
 import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,12 @@ TORCH_DTYPES: Mapping[DType, torch.dtype] = {
     DType.FLOAT32: torch.float32,
     DType.FLOAT16: torch.float16,
     DType.BFLOAT16: torch.bfloat16,
+}
+# How the bits of a dtype are read as whole numbers, with a sign and without, and those of its positive Inf.
+_WHOLE_NUMBERS: Mapping[torch.dtype, tuple[torch.dtype, type[np.unsignedinteger[Any]], int]] = {
+    torch.float32: (torch.int32, np.uint32, 0x7F800000),
+    torch.float16: (torch.int16, np.uint16, 0x7C00),
+    torch.bfloat16: (torch.int16, np.uint16, 0x7F80),
 }
 
 
@@ -110,8 +117,13 @@ def _bytes_of(tensor: Tensor) -> memoryview:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    low, high = torch.aminmax(tensor)  # NaN and Inf both show here, at a fraction of isfinite's cost
-    return math.isfinite(low) and math.isfinite(high)
+    """Whether there is no NaN and no Inf: these have the largest exponent, so their bits, read as whole numbers, are
+    the largest of their sign. Two looks for a largest whole number cost a third of torch.aminmax.
+    """
+    signed, unsigned, smallest = _WHOLE_NUMBERS[tensor.dtype]
+    bits = tensor.view(signed).numpy()
+    # Read with a sign, the largest is a positive number if there is one; without, a negative one.
+    return bool(bits.max() < smallest and bits.view(unsigned).max() < smallest + (1 << 8 * bits.itemsize - 1))
 
 
 def _settle_nonfinite(tensors: Sequence[Tensor], result: Tensor, chunk: Chunk) -> tuple[memoryview, Mapping[str, int]]:

@@ -18,7 +18,7 @@ from blockmerge.kernels.kernel import Kernel, Measure, Setting, add_parts
 from blockmerge.kernels.random_numbers import key_of
 
 WINDOW_BYTES = 64 * 10**6
-WINDOW_TENSORS = 16  # each may hold a megabyte of counts
+WINDOW_TENSORS = 4  # each may hold some megabytes of counts
 
 
 @dataclass(slots=True)
