@@ -41,7 +41,7 @@ def append_and_die(journal, record):
 Journal.append = append_and_die
 plan = plan_for(folder / "a", folder / "b", [0.0, 0.2, 0.4, 0.6, 0.8, 1.0], shard_size="1MB")
 print("ready", flush=True)
-merge(plan, folder / "out")
+merge(plan, folder / "out", threads=int(sys.argv[4]))
 """
 
 
@@ -63,14 +63,16 @@ def wanted(plan: Plan, tmp_path: Path) -> dict[str, bytes]:
     return contents(tmp_path / "whole")
 
 
-def start(folder: Path, after: int = -1) -> "subprocess.Popen[bytes]":
+def start(folder: Path, after: int = -1, threads: int = 2) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(folder), str(after), str(UNIT)], stdout=subprocess.PIPE, cwd=Path.cwd()
+        [sys.executable, "-c", SCRIPT, str(folder), str(after), str(UNIT), str(threads)],
+        stdout=subprocess.PIPE,
+        cwd=Path.cwd(),
     )
 
 
-def kill_after(folder: Path, units: int) -> None:
-    process = start(folder, units)
+def kill_after(folder: Path, units: int, threads: int = 2) -> None:
+    process = start(folder, units, threads)
     process.communicate(timeout=60)
     assert process.returncode == -9
 
@@ -94,7 +96,7 @@ def test_a_killed_merge_is_finished_by_the_next_one(
 
 
 def test_finished_shards_are_not_touched(plan: Plan, tmp_path: Path) -> None:
-    kill_after(tmp_path, 10)
+    kill_after(tmp_path, 10, threads=1)  # in the order of their bytes
     part = tmp_path / "out.partial"
     before = marks(part)
     done = {block for record in read_units(part).values() for block in record.digests}
