@@ -78,6 +78,8 @@ def test_from_the_example_to_a_result_that_transformers_loads(app: RunningApp, v
     expect(page.get_by_text(re.compile(r"% capitals"))).to_be_visible()
     expect(page.locator("#formula")).to_contain_text("computed")
     queue(page)
+    expect(page.get_by_text("Job 1 is in line. The Jobs tab shows how it goes.")).to_be_visible()
+    expect(page.locator("#name textarea, #name input").first).to_have_value("lowercase-x-capitals-2")
     page.get_by_role("tab", name=re.compile("Jobs")).click()
     expect(page.get_by_role("article")).to_contain_text("Done", timeout=60_000)
 

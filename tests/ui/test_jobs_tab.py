@@ -95,6 +95,19 @@ def test_cancel_and_remove_act_on_their_own_job(bench: Bench, open_page: OpenPag
 
 
 @pytest.mark.browser
+def test_a_cancel_that_comes_too_late_is_told(bench: Bench, open_page: OpenPage) -> None:
+    job = bench.add("mine")
+    page = open_page()
+    button = page.get_by_role("button", name=f"Remove, job {job}")
+    expect(button).to_be_visible()
+
+    bench.store.ask_cancel(job)
+    button.click()
+
+    expect(page.get_by_text(f"Job {job} is Cancelled already: there is nothing to cancel.")).to_be_visible()
+
+
+@pytest.mark.browser
 def test_a_done_job_offers_its_folder_and_a_download(bench: Bench, open_page: OpenPage) -> None:
     job = bench.finish("mine", config_json=b"{}")
     page = open_page()

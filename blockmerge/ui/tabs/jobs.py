@@ -84,7 +84,8 @@ def build(context: Context) -> None:
     gr.on(None, handlers.refresh, **ways)  # when the page is opened
     timer.tick(handlers.refresh, **ways)
     tab.select(handlers.refresh, **ways)
-    jobs.cancel(handlers.cancel, trigger_mode="multiple", **ways)
+    # Queued, as Gradio has no way to show what gr.Warning says of a call that is not.
+    jobs.cancel(handlers.cancel, trigger_mode="multiple", **{**ways, "queue": True})
 
 
 TAB = Tab("Jobs", 2, build)

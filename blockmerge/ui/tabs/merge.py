@@ -13,7 +13,7 @@ from blockmerge.ui.draft import CHOOSE, Draft, Drafting
 from blockmerge.ui.equaliser.equaliser import Equaliser
 from blockmerge.ui.forms import DEFAULT_SHARD_SIZE, LONGEST_NAME, SHARD_SIZES, Form, read_form
 from blockmerge.ui.lines.lines import Lines
-from blockmerge.ui.plan_views import Line, lines_value, said
+from blockmerge.ui.plan_views import lines_value, said
 from blockmerge.ui.tabs import Context, Tab
 
 
@@ -102,7 +102,8 @@ class _Page:
             trigger_mode="always_last",
             **quick,
         )
-        self.queue.click(self.add, self.form, [*self.shown], **quick)
+        # Queued, as Gradio has no way to show what gr.Info says of a call that is not.
+        self.queue.click(self.add, self.form, self.shown, **{**quick, "queue": True})
 
     def choose(self, *values: Any) -> tuple[Any, ...]:
         """Other models: the grid is drawn anew, and the name follows them."""
@@ -132,9 +133,8 @@ class _Page:
             job = self.drafting.add(form)
         except InputError as error:
             raise gr.Error(_as_html(error.problems)) from error
-        line = Line("ok", [("strong", f"Job {job} is in line."), ("", " The Jobs tab shows how it goes.")])
-        draft = self.drafting.look(replace(form, name=self.drafting.free_name(form.name)))
-        return self._show(form, replace(draft, bar=[*draft.bar, line]))
+        gr.Info(f"Job {job} is in line. The Jobs tab shows how it goes.", title="Added to the queue")
+        return self._show(form, self.drafting.look(replace(form, name=self.drafting.free_name(form.name))))
 
     def _show(self, form: Form, draft: Draft) -> tuple[Any, ...]:
         chosen = bool(form.a and form.b)
