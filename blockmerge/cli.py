@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -144,12 +145,15 @@ def plan(recipe: RecipeFile, as_json: AsJson = False) -> None:
         made = _plan(recipe)
         need = estimate(made, read_settings(os.environ).output)
     if as_json:
-        value = describe_plan(made) | {"estimate": {"disk": need.disk, "free": need.free}}
+        value = describe_plan(made) | {"estimate": asdict(need)}
         typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
         return
     for sentence in plan_sentences(made):
         typer.echo(sentence)
-    typer.echo(f"Disk: {size_text(need.disk)} of {size_text(need.free)} free.")
+    typer.echo(
+        f"Disk: {size_text(need.disk + need.scratch)} of {size_text(need.free)} free. "
+        f"Memory: {size_text(need.memory)}. Time: about {need.seconds:.0f} s."
+    )
 
 
 @app.command()
@@ -225,6 +229,61 @@ def _progress_bar(total: int, hidden: bool) -> Iterator[Any]:
             bar.update(tasks[stage], completed=progress.done, total=progress.total)
 
         yield report
+
+
+@app.command()
+def diff(a: Model, b: Model, as_json: AsJson = False) -> None:
+    """Show how far apart two models are, block by block: ‖A − B‖ / ‖A‖ and the cosine."""
+    from blockmerge.checkpoints.models import open_models
+    from blockmerge.core.describe import difference_sentences
+    from blockmerge.settings import read_settings
+
+    with _exit_codes():
+        opened = open_models({"a": a, "b": b})
+        cache = read_settings(os.environ).home / "differences"
+        # Only now, and only here: torch takes most of a second to import.
+        from blockmerge.engine.difference import measure
+
+        with _progress_bar(sum(held.nbytes for held in opened.values()), hidden=as_json) as report:
+            difference = measure(opened, cache, report=report)
+    if as_json:
+        typer.echo(json.dumps(asdict(difference), ensure_ascii=False, indent=1))
+        return
+    for sentence in difference_sentences(difference):
+        typer.echo(sentence)
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="The folder of a result.")],
+    read_data: Annotated[
+        bool, typer.Option("--read-data", help="Read every byte again; look for NaN and Inf.")
+    ] = False,
+    load: Annotated[bool, typer.Option("--load", help="Ask transformers whether it finds every tensor.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether a result is whole and what its recipe says."""
+    from blockmerge.checkpoints.verify_folder import verify_folder
+    from blockmerge.core.describe import size_text
+
+    with _exit_codes():
+        with _progress_bar(0, hidden=as_json or not read_data) as report:
+            verified = verify_folder(folder, report=report, read_data=read_data)
+        warnings = [f"{name} holds {count} values that are NaN or Inf." for name, count in verified.nonfinite.items()]
+        if load:
+            from blockmerge.engine.loading import check_loading
+
+            warnings += check_loading(folder)
+    for warning in warnings:
+        typer.echo(warning, err=True)
+    digest = verified.manifest.result_digest
+    if as_json:
+        value = {"path": str(folder), "digest": digest, "bytes": verified.nbytes, "warnings": warnings}
+        typer.echo(json.dumps(value, ensure_ascii=False))
+        return
+    read = "every byte was read" if read_data else "headers and side files were read"
+    typer.echo(f"{folder} is whole: {len(verified.manifest.tensors)} tensors, {size_text(verified.nbytes)}; {read}.")
+    typer.echo(f"digest {digest}")
 
 
 @app.command()

@@ -156,7 +156,7 @@ def test_a_merge_as_json_says_where_what_and_how_long(
 
 def without_config(a: Path, b: Path) -> str:
     (b / "config.json").unlink()
-    return "models.b: b has no config.json. Choose the folder that holds config.json and the .safetensors files.\n"
+    return "models.b: b has no config.json. Choose the folder that holds config.json and the weight files.\n"
 
 
 def of_another_depth(a: Path, b: Path) -> str:
@@ -177,7 +177,8 @@ def with_two_faults(a: Path, b: Path) -> str:
     (a / "model.safetensors").unlink()
     (b / "model.safetensors").write_bytes(b"")
     return (
-        "models.a: a has no .safetensors files. Choose the folder that holds config.json and the .safetensors files.\n"
+        "models.a: a has no weight files: model*.safetensors or pytorch_model*.bin. "
+        "Choose the folder that holds config.json and the weight files.\n"
         "models.b: model.safetensors is empty. Download it again.\n"
     )
 

@@ -6,20 +6,25 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from blockmerge.checkpoints.files import opened
+from blockmerge.checkpoints.manifest import read_digest
 from blockmerge.checkpoints.refusals import (
+    is_weight_file,
     missing_folder,
     refuse_config,
     refuse_depth,
     refuse_folder,
     refuse_tensors,
 )
-from blockmerge.checkpoints.shards import INDEX, Shards, read_shards
+from blockmerge.checkpoints.shards import BIN_INDEX, INDEX, Shards, read_shards
 from blockmerge.checkpoints.side_files import find_side_files, leads_out
 from blockmerge.checkpoints.strict_json import read_object
+from blockmerge.checkpoints.tokenizers import identify_vocabulary
 from blockmerge.core.tensors import Checkpoint, ShardFile, TensorSpec
 from blockmerge.errors import CheckpointError, SourceChangedError
 
 CONFIG = "config.json"
+MAX_TABLE = 16 * 2**20  # bytes of a tensor of whole numbers
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
@@ -47,13 +52,26 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         config=config,
         tensors=shards.tensors,
         shards=tuple(
-            ShardFile(name, header.size, header.mtime_ns, header.inode) for name, header in shards.headers.items()
+            ShardFile(name, header.size, header.mtime_ns, header.inode, header.whole)
+            for name, header in shards.headers.items()
         ),
         side_files=side.files,
         skipped=side.skipped,
         header_digest=_digest(shards.tensors.values()),
         warnings=shards.warnings,
+        vocabulary=identify_vocabulary(folder, [file.name for file in side.files]),
+        integers=_digest_integers(folder, shards),
     )
+
+
+def _digest_integers(folder: Path, shards: Shards) -> Mapping[str, str]:
+    """Whole numbers are tables, not weights: small enough to be read and compared before a merge."""
+    digests: dict[str, str] = {}
+    for tensor in shards.tensors.values():
+        if tensor.dtype.is_integer and tensor.nbytes <= MAX_TABLE and not shards.headers[tensor.file].whole:
+            with opened(folder / tensor.file) as fd:
+                digests[tensor.name] = read_digest(fd, tensor.offset, tensor.nbytes)
+    return digests
 
 
 def check_unchanged(checkpoint: Checkpoint) -> None:
@@ -91,7 +109,7 @@ def _list(folder: Path) -> frozenset[str]:
 def _links_out(folder: Path, listing: Iterable[str]) -> Iterable[str]:
     root = Path(os.path.realpath(folder))
     for name in sorted(listing):
-        if (name in (CONFIG, INDEX) or name.endswith(".safetensors")) and leads_out(folder / name, root):
+        if (name in (CONFIG, INDEX, BIN_INDEX) or is_weight_file(name)) and leads_out(folder / name, root):
             yield f"{name} is a link that leads out of {folder.name}. Put the file itself there."
 
 

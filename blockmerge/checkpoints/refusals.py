@@ -12,6 +12,8 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w.-]+)?")
 _LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _GLUED = re.compile(r"(?<=[A-Za-z])_(\d+)(?=\.|$)")  # layers_3 is layers.3
 
+_BIN_WEIGHTS = re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin")
+
 _METHODS = {"awq": "AWQ", "bitsandbytes": "bitsandbytes", "fp8": "FP8", "gptq": "GPTQ", "mxfp4": "MXFP4"}
 # The last part of a tensor's name that only quantised files have.
 _TELLTALES = {
@@ -45,10 +47,16 @@ def missing_folder(folder: Path) -> str:
     return f"There is no folder {folder}. Check the path."
 
 
+def is_weight_file(name: str) -> bool:
+    """Is this a file that may hold a model's tensors? Other `.bin` files are optimizers, adapters and settings."""
+    return name.endswith(".safetensors") or _BIN_WEIGHTS.fullmatch(name) is not None
+
+
 def refuse_folder(name: str, listing: Collection[str]) -> str:
     """Why a folder with these files is no model that can be read; empty where it may be one."""
     suffixes = {Path(file).suffix.lower() for file in listing}
-    weights = {file for file in listing if file.endswith((".safetensors", ".safetensors.index.json"))}
+    indexes = {file for file in listing if file.endswith((".safetensors.index.json", ".bin.index.json"))}
+    weights = {file for file in listing if is_weight_file(file)} | indexes
     if "model_index.json" in listing:
         return f"{name} is an image model (diffusers). Choose a language model."
     if "adapter_config.json" in listing and weights <= {"adapter_model.safetensors"}:
@@ -56,14 +64,12 @@ def refuse_folder(name: str, listing: Collection[str]) -> str:
     if not weights and ".gguf" in suffixes:
         return f"{name} has only GGUF files. Use the original weights, in safetensors files."
     if "config.json" not in listing:
-        return f"{name} has no config.json. Choose the folder that holds config.json and the .safetensors files."
-    if not weights and ".bin" in suffixes:
-        return (
-            f"{name} has only .bin files; this version reads safetensors files. Look for a safetensors copy, or "
-            "load the model in transformers and save it with save_pretrained."
-        )
+        return f"{name} has no config.json. Choose the folder that holds config.json and the weight files."
     if not weights:
-        return f"{name} has no .safetensors files. Choose the folder that holds config.json and the .safetensors files."
+        return (
+            f"{name} has no weight files: model*.safetensors or pytorch_model*.bin. "
+            "Choose the folder that holds config.json and the weight files."
+        )
     return ""
 
 

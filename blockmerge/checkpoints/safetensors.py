@@ -30,7 +30,10 @@ _POINTER = b"version "  # how a Git LFS pointer begins
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of itself: its tensors in the order of their bytes, its metadata, and the file as it was."""
+    """What a file says of itself: its tensors in the order of their bytes, its metadata, and the file as it was.
+
+    `whole` as in ShardFile.
+    """
 
     tensors: Mapping[str, TensorSpec]
     metadata: Mapping[str, str]
@@ -38,6 +41,7 @@ class Header:
     data_start: int
     mtime_ns: int
     inode: int
+    whole: bool = False
 
 
 def read_header(path: Path) -> Header:
@@ -118,11 +122,17 @@ def _check_count(count: int, file: str) -> None:
         )
 
 
-def _tensor(name: str, entry: object, file: str, start: int) -> TensorSpec:
+def check_name(name: str, file: str) -> str:
+    """The name, where it is one that a tensor may have."""
     if not 0 < len(name) <= MAX_NAME or not name.isprintable() or "../" in name:
         raise CheckpointError(
             f"{file} holds a tensor named {shown(name)}. A name has 1 to {MAX_NAME} printable characters and no '../'."
         )
+    return name
+
+
+def _tensor(name: str, entry: object, file: str, start: int) -> TensorSpec:
+    check_name(name, file)
     match entry:
         case {"dtype": str(code), "shape": [*shape], "data_offsets": [begin, end]} if _are_counts(
             shape

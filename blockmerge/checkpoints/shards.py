@@ -1,10 +1,11 @@
 """The weight files of a folder: one file, or the shards that an index names."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from blockmerge.checkpoints.bins import read_bin_headers
 from blockmerge.checkpoints.safetensors import Header, read_header
 from blockmerge.checkpoints.strict_json import read_object, shown
 from blockmerge.core.tensors import TensorSpec
@@ -12,6 +13,8 @@ from blockmerge.errors import CheckpointError
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+BIN_SINGLE = "pytorch_model.bin"
+BIN_INDEX = "pytorch_model.bin.index.json"
 
 _SHARD = re.compile(r".*-\d+-of-(?!0*1\.)\d+\.safetensors")  # but not 1 of 1
 
@@ -35,13 +38,26 @@ class _Index:
 
 
 def read_shards(folder: Path, listing: Collection[str]) -> Shards:
-    """Read all headers. `listing` is what the folder holds, at least one .safetensors file or the index.
+    """Read all headers. `listing` is what the folder holds, at least one weight file or an index.
 
+    Where there are safetensors files, `.bin` files beside them are copies and not read.
     Raises CheckpointError with the problems of all files.
     """
     if INDEX in listing:
-        return _read_indexed(folder, listing)
-    return Shards(_read_headers(folder, [_single(folder, listing)]), ())
+        return _read_indexed(folder, listing, INDEX)
+    if any(name.endswith(".safetensors") for name in listing):
+        return Shards(_read_headers(folder, [_single(folder, listing)]), ())
+    if BIN_INDEX in listing:
+        return _read_indexed(folder, listing, BIN_INDEX)
+    if BIN_SINGLE in listing:
+        return Shards(_read_headers(folder, [BIN_SINGLE]), ())
+    files = sorted(name for name in listing if name.endswith(".bin"))
+    if not files:
+        raise CheckpointError(f"{folder.name} has no weight files. Choose the folder that holds them.")
+    raise CheckpointError(
+        f"{folder.name} has {files[0]}, a part of a model, but no {BIN_INDEX}, which says what belongs together. "
+        "Download the rest too."
+    )
 
 
 def _single(folder: Path, listing: Collection[str]) -> str:
@@ -66,8 +82,8 @@ def _single(folder: Path, listing: Collection[str]) -> str:
     return files[0]
 
 
-def _read_indexed(folder: Path, listing: Collection[str]) -> Shards:
-    index = _read_index(folder / INDEX)
+def _read_indexed(folder: Path, listing: Collection[str], file: str) -> Shards:
+    index = _read_index(folder / file)
     named = sorted(set(index.weight_map.values()))
     problems = [f"{name} is missing. Download it again." for name in named if name not in listing]
     headers: Mapping[str, Header] = {}
@@ -80,10 +96,12 @@ def _read_indexed(folder: Path, listing: Collection[str]) -> Shards:
     problems = [*_compare(index.weight_map, headers)]
     if problems:
         raise CheckpointError(*problems)
-    return Shards(headers, tuple(_warnings(index, headers, listing)))
+    return Shards(headers, tuple(_warnings(index, headers, listing) if file == INDEX else ()))
 
 
-def _read_headers(folder: Path, names: Iterable[str]) -> Mapping[str, Header]:
+def _read_headers(folder: Path, names: Sequence[str]) -> Mapping[str, Header]:
+    if names and names[0].endswith(".bin"):
+        return read_bin_headers(folder, names)
     headers: dict[str, Header] = {}
     problems: list[str] = []
     for name in names:
@@ -100,20 +118,21 @@ def _read_index(path: Path) -> _Index:
     value = read_object(path)
     weight_map, metadata = value.get("weight_map"), value.get("metadata")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{INDEX} is not valid: it has no weight_map. Download it again.")
+        raise CheckpointError(f"{path.name} is not valid: it has no weight_map. Download it again.")
     files = {file if isinstance(file, str) else repr(file) for file in weight_map.values()}
-    problems = [problem for file in sorted(files) if (problem := _file_problem(file))]
+    suffix = ".safetensors" if path.name == INDEX else ".bin"
+    problems = [problem for file in sorted(files) if (problem := _file_problem(file, suffix))]
     if problems:
         raise CheckpointError(*problems)
     return _Index(weight_map, metadata.get("total_size") if isinstance(metadata, dict) else None)
 
 
-def _file_problem(name: str) -> str:
-    """Empty where the name is that of a .safetensors file in the folder itself."""
+def _file_problem(name: str, suffix: str) -> str:
+    """Empty where the name is that of a weight file in the folder itself."""
     if "/" in name or "\\" in name or name.startswith(".") or not name.isprintable():
         return f"The index names a file outside the folder: {shown(name)}. Use a copy from a source that you trust."
-    if not name.endswith(".safetensors"):
-        return f"The index names {shown(name)}, which is not a .safetensors file. Download the model again."
+    if not name.endswith(suffix):
+        return f"The index names {shown(name)}, which is not a {suffix} file. Download the model again."
     return ""
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 from blockmerge.core.blocks import Blocks, list_blocks
 from blockmerge.core.detection import detect_layout
+from blockmerge.core.difference import Difference
 from blockmerge.core.heads import find_head
-from blockmerge.core.matching import label
 from blockmerge.core.method import WeightKind
 from blockmerge.core.methods import METHODS
+from blockmerge.core.pairs import label
 from blockmerge.core.plan import Plan
 from blockmerge.core.steps import Action, Step
 from blockmerge.core.tensors import Checkpoint
@@ -97,7 +98,7 @@ def _step_value(step: Step) -> dict[str, Any]:
         "stack": place.stack,
         "layer": place.layer,
         "module": place.module,
-        "sources": [{"model": s.model, "name": s.tensor.name, "file": s.tensor.file} for s in step.sources],
+        "sources": [{"model": s.model, "name": s.tensor.name, "file": s.tensor.file} for s in step.inputs],
     }
 
 
@@ -161,3 +162,18 @@ def plan_sentences(plan: Plan) -> Iterable[str]:
     for item in plan.left_out:
         yield f"  left out: {item.name} of {label(item.model)}: {item.reason}"
     yield from plan.notes
+
+
+def difference_sentences(difference: Difference) -> Iterable[str]:
+    """A line for each block, the layers of one stack below each other."""
+    yield f"whole model: {_apart(difference.distance, difference.cosine)}"
+    for block in difference.blocks:
+        where = "" if block.layer is None else f" layer {block.layer}"
+        yield f"  {f'{block.stack or str()}{where} {block.module}'.strip()}: {_apart(block.distance, block.cosine)}"
+    yield from difference.notes
+
+
+def _apart(distance: float | None, cosine: float | None) -> str:
+    if distance is None or cosine is None:
+        return "one of them is all zeros"
+    return f"‖A − B‖ / ‖A‖ = {distance:.4g}, cosine {cosine:.6f}"

@@ -10,13 +10,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from blockmerge.core.layout import LANES, ROWS, Layout, Place, Stack
+from blockmerge.core.quirks import find_quirks, flatten, is_hidden, reseat
 from blockmerge.core.stack_names import name_stacks
 from blockmerge.errors import CheckpointError
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 _GLUED = re.compile(r"(?<=[A-Za-z])_(\d+)(?=\.|$)")  # layers_3 is layers.3
-_INDEX = re.compile(r"(^|\.)\d+(?=\.|$)")
 _DEPTH_KEYS = re.compile(r"layer|depth|block|group")
 _NOT_DEPTHS = re.compile(r"expert|dense|norm|period|offset|every|drop")
 
@@ -68,12 +68,22 @@ class _Run:
 
 
 @dataclass(frozen=True, slots=True)
+class _Spot:
+    """Where a number stands in a name: the prefix before it, and what follows, as one text and without numbers."""
+
+    position: int
+    prefix: str
+    rest: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _Seat:
-    """A tensor inside a stack: the stack's prefix, the layer, and how many parts of its name lie before the index."""
+    """A tensor inside a stack: the stack's prefix, the layer, and its name there, without numbers."""
 
     prefix: str
     index: int
-    position: int
+    words: tuple[str, ...]
 
 
 def detect_layout(shapes: Shapes, config: Mapping[str, object]) -> Layout:
@@ -81,10 +91,11 @@ def detect_layout(shapes: Shapes, config: Mapping[str, object]) -> Layout:
 
     Raises CheckpointError where no layers are found.
     """
-    hints = _read_hints(config)
-    paths = {name: _GLUED.sub(r".\1", name).split(".") for name in shapes}
-    runs = _find_runs(paths, hints)
-    seats = _take_seats(paths, runs)
+    hints, quirks = _read_hints(config), find_quirks(config)
+    paths = flatten(quirks, {name: _GLUED.sub(r".\1", name).split(".") for name in shapes})
+    spots = _find_spots(paths)
+    runs = {prefix: run for prefix, run in _find_runs(paths, spots, hints).items() if not is_hidden(quirks, prefix)}
+    seats = _take_seats(paths, spots, runs)
     prefixes = _choose_stacks(seats, runs, shapes)
     if not prefixes:
         raise CheckpointError(
@@ -92,7 +103,7 @@ def detect_layout(shapes: Shapes, config: Mapping[str, object]) -> Layout:
             "Choose a model made of layers."
         )
     seats = {name: seat for name, seat in seats.items() if seat.prefix in prefixes}
-    return _Builder(shapes, hints, paths, seats, prefixes).build()
+    return reseat(quirks, _Builder(shapes, hints, paths, seats, prefixes).build())
 
 
 def _read_hints(config: Mapping[str, object]) -> _Hints:
@@ -112,14 +123,34 @@ def _walk(value: Mapping[str, object]) -> Iterator[tuple[str, object]]:
             yield key, entry
 
 
-def _find_runs(paths: Mapping[str, list[str]], hints: _Hints) -> Mapping[str, _Run]:
+def _find_spots(paths: Mapping[str, list[str]]) -> Mapping[str, tuple[_Spot, ...]]:
+    """The numbers in every name; names that differ in numbers only, as most do, share what is found."""
+    known: dict[tuple[str, ...], tuple[_Spot, ...]] = {}
+    spots: dict[str, tuple[_Spot, ...]] = {}
+    for name, path in paths.items():
+        pattern = tuple(["*" if _is_index(part) else part for part in path])
+        if pattern not in known:
+            known[pattern] = tuple(_spots(pattern))
+        spots[name] = known[pattern]
+    return spots
+
+
+def _spots(pattern: tuple[str, ...]) -> Iterator[_Spot]:
+    for position, part in enumerate(pattern):
+        if part == "*":
+            rest = pattern[position + 1 :]
+            words = tuple(word for word in rest if word != "*")
+            yield _Spot(position, ".".join(pattern[:position]), ".".join(rest), words)
+
+
+def _find_runs(
+    paths: Mapping[str, list[str]], spots: Mapping[str, tuple[_Spot, ...]], hints: _Hints
+) -> Mapping[str, _Run]:
     runs: dict[str, _Run] = {}
-    for path in paths.values():
-        for position, part in enumerate(path):
-            if _is_index(part):
-                rest = _INDEX.sub(r"\1*", ".".join(path[position + 1 :]))
-                run = runs.setdefault(_prefix(path, position), _Run())
-                run.members.setdefault(int(part), set()).add(rest)
+    for name, path in paths.items():
+        for spot in spots[name]:
+            run = runs.setdefault(spot.prefix, _Run())
+            run.members.setdefault(int(path[spot.position]), set()).add(spot.rest)
     for run in runs.values():
         run.score = _score(run, hints)
     return runs
@@ -143,18 +174,17 @@ def _score(run: _Run, hints: _Hints) -> int:
     return 2 if run.depth in hints.depths else int(run.depth > 1)
 
 
-def _take_seats(paths: Mapping[str, list[str]], runs: Mapping[str, _Run]) -> dict[str, _Seat]:
+def _take_seats(
+    paths: Mapping[str, list[str]], spots: Mapping[str, tuple[_Spot, ...]], runs: Mapping[str, _Run]
+) -> dict[str, _Seat]:
     """For each tensor the run that the config confirms, of several such the outermost."""
+    scores = {prefix: run.score for prefix, run in runs.items() if run.score}
     seats: dict[str, _Seat] = {}
     for name, path in paths.items():
-        found = [
-            (runs[prefix].score, -position, prefix)
-            for position, part in enumerate(path)
-            if _is_index(part) and runs[prefix := _prefix(path, position)].score
-        ]
+        found = [spot for spot in spots[name] if spot.prefix in scores]
         if found:
-            _, before, prefix = max(found)
-            seats[name] = _Seat(prefix, int(path[-before]), -before)
+            best = max(found, key=lambda spot: (scores[spot.prefix], -spot.position))
+            seats[name] = _Seat(best.prefix, int(path[best.position]), best.words)
     return seats
 
 
@@ -203,13 +233,12 @@ class _Builder:
         names = name_stacks(towers)
         known: dict[tuple[object, ...], str] = {}
         places: dict[str, Place] = {}
-        for name, path in self.paths.items():
+        for name in self.paths:
             seat = self.seats.get(name)
             if seat is not None:
-                words = tuple(part for part in path[seat.position + 1 :] if not _is_index(part))
-                key = (words, self.shapes[name])
+                key = (seat.words, self.shapes[name])
                 if key not in known:
-                    known[key] = self._module(words, self.shapes[name])
+                    known[key] = self._module(seat.words, self.shapes[name])
                 places[name] = Place(names[seat.prefix], seat.index, known[key])
             else:
                 own = next((prefix for prefix in self.prefixes if self._is_under(name, roots[prefix])), None)

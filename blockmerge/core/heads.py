@@ -5,10 +5,17 @@ rows. Mixed: the tied side's head *is* its embeddings, and the result is untied 
 side.
 """
 
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from blockmerge.core.layout import ROWS, Layout, Place
 from blockmerge.core.tensors import Checkpoint
+
+TOKEN_COLUMNS = ("final_logits_bias",)  # BART's family adds it to the logits: a token is a column
+
+_NO_TOKENS = re.compile(r"position|token_type|segment", re.I)
+_TEXT_PARTS = ("text_config", "decoder")  # where a config of several parts keeps the language model's
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +42,66 @@ def find_head(checkpoint: Checkpoint, layout: Layout) -> Head | None:
     embeddings = max(by_row["embeddings"], key=lambda name: checkpoint.tensors[name].shape[0])
     for head in by_row["head"]:
         if checkpoint.tensors[head].shape == checkpoint.tensors[embeddings].shape:
-            return Head(embeddings, head, tied=checkpoint.config.get("tie_word_embeddings") is True)
+            return Head(embeddings, head, tied=_share_numbers(checkpoint, embeddings, head))
     return Head(embeddings, None, tied=True) if _means_tied(checkpoint) else None
+
+
+def _share_numbers(checkpoint: Checkpoint, embeddings: str, head: str) -> bool:
+    """Whether two stored copies mean one thing: the config says so, or they are the same bytes of one file."""
+    one, two = checkpoint.tensors[embeddings], checkpoint.tensors[head]
+    return is_tied(checkpoint.config) is True or (one.file, one.offset) == (two.file, two.offset)
+
+
+def is_tied(config: Mapping[str, object]) -> bool | None:
+    """What the config says of tied heads, or None where it says nothing."""
+    for part in (config, *(config.get(name) for name in _TEXT_PARTS)):
+        stated = part.get("tie_word_embeddings") if isinstance(part, Mapping) else None
+        if isinstance(stated, bool):
+            return stated
+    return None
 
 
 def _means_tied(checkpoint: Checkpoint) -> bool:
     """Whether a missing head means tying; a bare encoder has no head at all."""
-    stated = checkpoint.config.get("tie_word_embeddings")
-    if isinstance(stated, bool):
+    stated = is_tied(checkpoint.config)
+    if stated is not None:
         return stated
     architectures = checkpoint.config.get("architectures")
     return isinstance(architectures, list) and any("LM" in str(name) for name in architectures)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRows:
+    """The tensors, by their names in the files, that have one row for each token; `count` is their number of rows."""
+
+    count: int = 0
+    names: frozenset[str] = frozenset()
+
+
+def find_vocabulary(checkpoint: Checkpoint, layout: Layout) -> TokenRows:
+    """The embeddings of tokens, the head and its bias; none where a model has no vocabulary."""
+    outside = {
+        name: checkpoint.tensors[name]
+        for name, place in layout.places.items()
+        if place.layer is None and place.module in ("embeddings", "head") and not _NO_TOKENS.search(name)
+    }
+    stated = set(_sizes(checkpoint.config))
+    counts = [
+        t.shape[0] for name, t in outside.items() if len(t.shape) == 2 and layout.places[name].module == "embeddings"
+    ]
+    known = [count for count in counts if count in stated] or counts
+    if not known:
+        return TokenRows()
+    count = max(known)
+    return TokenRows(count, frozenset(t.name for t in outside.values() if t.shape[:1] == (count,)))
+
+
+def _sizes(config: Mapping[str, object]) -> Iterator[int]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _sizes(value)
+        elif key == "vocab_size" and type(value) is int:
+            yield value
 
 
 def move_head(layout: Layout, head: str, place: Place) -> Layout:

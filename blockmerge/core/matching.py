@@ -1,79 +1,53 @@
 """Which tensor of one checkpoint answers which of the other."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from blockmerge.core.buffers import is_buffer
+from blockmerge.core.canonical import Alignment, align
 from blockmerge.core.detection import detect_layout
 from blockmerge.core.heads import Head, find_head, move_head
 from blockmerge.core.layout import Layout
+from blockmerge.core.pairs import LACKING, Matching, MixedHead, Pair, label, shape_text
+from blockmerge.core.quirks import find_quirks
 from blockmerge.core.tensors import Checkpoint, TensorSpec
+from blockmerge.core.token_rows import TokenMatching
 
-# Numbers that code keeps beside the weights: computed from the config, never learned, so never averaged.
-BUFFERS = ("rotary_emb.inv_freq", "masked_bias", "position_ids")
-# GPT-2's and GPT-NeoX's causal masks have four dimensions; the bias of a Linear of the same name has one.
-MASKS = ("attn.bias", "attention.bias")
+_EXPERT = re.compile(r"experts?\.\d+\.")
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A tensor of the result and where its numbers come from: (model key, tensor), the owner's first.
+def match(keys: tuple[str, ...], checkpoints: Mapping[str, Checkpoint], tokenizer: str = "") -> Matching:
+    """Put the tensors of the owner (the first key) together with those of all others, by canonical name.
 
-    `copy_reason` is set when the owner's bytes are taken whatever the weight.
-    """
-
-    name: str
-    sources: tuple[tuple[str, TensorSpec], ...]
-    copy_reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class MixedHead:
-    """The heads of the models `tied_keys` are tied to their embeddings, those of others are not.
-
-    `name` and `embeddings` are the owner's names, or what its head is called where it stores none.
-    """
-
-    name: str
-    embeddings: str
-    tied_keys: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Matching:
-    """All pairs in the owner's order, on a layout that has every one of them; what stays behind as (model key, name,
-    reason); any problem stops the plan.
-
-    `tied_copy` names a head that the owner stores although it is tied, and the embeddings that it is a copy of.
-    """
-
-    layout: Layout
-    pairs: tuple[Pair, ...] = ()
-    left_out: tuple[tuple[str, str, str], ...] = ()
-    mixed_head: MixedHead | None = None
-    tied_copy: tuple[str, str] | None = None
-    problems: tuple[str, ...] = ()
-
-
-def label(key: str) -> str:
-    """A model's key as people read it: "a" is A."""
-    return key.upper() if len(key) == 1 else key
-
-
-def shape_text(shape: tuple[int, ...]) -> str:
-    return "×".join(str(size) for size in shape) or "a single number"
-
-
-def match(keys: tuple[str, ...], checkpoints: Mapping[str, Checkpoint]) -> Matching:
-    """Put the tensors of the owner (the first key) together with those of all others.
-
+    `tokenizer` is the key of the model whose vocabulary the result has, the owner where it is empty.
     Raises CheckpointError where one of them has no layers.
     """
     owner, *others = keys
     if not others:
         # With itself, so that the same is checked; then the second of the same sources goes.
-        alone = match_two((owner, owner), checkpoints)
+        alone = _settle_rows((owner,), checkpoints, match_two((owner, owner), checkpoints), owner)
         return replace(alone, pairs=tuple(replace(pair, sources=pair.sources[:1]) for pair in alone.pairs))
-    return _join(keys, checkpoints, [match_two((owner, other), checkpoints) for other in others])
+    joined = _join(keys, checkpoints, [match_two((owner, other), checkpoints) for other in others])
+    return _settle_rows(keys, checkpoints, joined, tokenizer or owner)
+
+
+def _settle_rows(
+    keys: tuple[str, ...], checkpoints: Mapping[str, Checkpoint], matching: Matching, tokenizer: str
+) -> Matching:
+    """The matching with rows matched by token; what then still has another shape is a problem."""
+    if not matching.pairs:
+        return matching
+    vocabulary = TokenMatching.of(keys, checkpoints, tokenizer, matching.pairs)
+    pairs = tuple(vocabulary.match_rows(pair) for pair in matching.pairs)
+    misfits = [problem for other in keys[1:] or keys for problem in _check_models((keys[0], other), pairs)]
+    return replace(
+        matching,
+        pairs=pairs,
+        problems=tuple(dict.fromkeys((*matching.problems, *misfits))),
+        notes=(*matching.notes, *vocabulary.notes(pairs)),
+        takes_other_rows=vocabulary.takes_other_rows,
+    )
 
 
 def _join(keys: tuple[str, ...], checkpoints: Mapping[str, Checkpoint], two: Sequence[Matching]) -> Matching:
@@ -102,6 +76,7 @@ def _join(keys: tuple[str, ...], checkpoints: Mapping[str, Checkpoint], two: Seq
         mixed,
         None if mixed else two[0].tied_copy,
         problems,
+        tuple(dict.fromkeys(note for matching in two for note in matching.notes)),
     )
 
 
@@ -128,49 +103,107 @@ def _head_sources(
 
 
 def match_two(keys: tuple[str, str], checkpoints: Mapping[str, Checkpoint]) -> Matching:
-    """Pair the tensors of the owner (the first key) with the other's by name."""
+    """Pair the tensors of the owner (the first key) with the other's; shapes are not compared yet."""
     owner, other = (checkpoints[key] for key in keys)
-    layout, other_layout = (_layout(checkpoint) for checkpoint in (owner, other))
-    problems = list(_compare_depths(keys, layout, other_layout))
+    shapes = tuple({name: tensor.shape for name, tensor in held.tensors.items()} for held in (owner, other))
+    alignment = align(*shapes)
+    # From here on the other's tensors are called as the owner's; each still knows its own name.
+    other = replace(other, tensors={alignment.names[name]: tensor for name, tensor in other.tensors.items()})
+    layout = _layout(owner)
+    # Equal names of equal shapes are laid out alike, whatever the configs say.
+    same = {name: tensor.shape for name, tensor in other.tensors.items()} == shapes[0]
+    layouts = (layout, layout if same else _layout(other))
+    problems = list(_compare_stacks(keys, *layouts))
     if problems:
-        return Matching(layout, problems=tuple(problems))
-    problems += _inside_one_only(keys, (owner, other), (layout, other_layout))
+        return Matching(layouts[0], problems=tuple(problems))
+    return _match_aligned(keys, (owner, other), layouts, _describe(keys[1], alignment))
+
+
+def _match_aligned(
+    keys: tuple[str, str],
+    checkpoints: tuple[Checkpoint, Checkpoint],
+    layouts: tuple[Layout, Layout],
+    notes: Iterable[str],
+) -> Matching:
+    owner, other = checkpoints
+    problems = list(_inside_one_only(keys, checkpoints, layouts))
     pairs = {name: _pair(keys, tensor, other.tensors.get(name)) for name, tensor in owner.tensors.items()}
-    heads = (find_head(owner, layout), find_head(other, other_layout))
-    head_pair, mixed, tied_copy = _pair_heads(keys, (owner, other), heads)
+    heads = (find_head(owner, layouts[0]), find_head(other, layouts[1]))
+    head_pair, mixed, tied_copy = _pair_heads(keys, checkpoints, heads)
     if head_pair is not None:
         pairs[head_pair.name] = head_pair
-    if tied_copy is not None:
-        layout = move_head(layout, tied_copy[0], layout.places[tied_copy[1]])
-    elif mixed is not None and mixed.name not in layout.places:
-        layout = move_head(layout, mixed.name, other_layout.places[mixed.name])
-    problems += _check_modelss(keys, pairs.values())
-    used = {tensor.name for pair in pairs.values() for key, tensor in pair.sources if key == keys[1]}
-    left_out = tuple(
-        (keys[1], name, f"{label(keys[0])} has no such tensor")
-        for name in other.tensors
-        if name not in pairs and name not in used
+    problems += _check_integers(keys, owner, other)
+    quirks = (quirk.note for quirk in find_quirks(owner.config) if quirk.note)
+    return Matching(
+        layout=_with_head(layouts, mixed, tied_copy),
+        pairs=tuple(pairs.values()),
+        left_out=tuple(_left_out(keys, other, tuple(pairs.values()))),
+        mixed_head=mixed,
+        tied_copy=tied_copy,
+        problems=tuple(problems),
+        notes=(*_compare_kinds(keys, checkpoints), *notes, *quirks),
     )
-    return Matching(layout, tuple(pairs.values()), left_out, mixed, tied_copy, tuple(problems))
+
+
+def _with_head(layouts: tuple[Layout, Layout], mixed: MixedHead | None, tied_copy: tuple[str, str] | None) -> Layout:
+    """The owner's layout with the head in the row whose weight it gets."""
+    layout, other = layouts
+    if tied_copy is not None:
+        return move_head(layout, tied_copy[0], layout.places[tied_copy[1]])
+    if mixed is not None and mixed.name not in layout.places:
+        return move_head(layout, mixed.name, other.places[mixed.name])
+    return layout
+
+
+def _left_out(keys: tuple[str, str], other: Checkpoint, pairs: Sequence[Pair]) -> Iterable[tuple[str, str, str]]:
+    used = {tensor.name for pair in pairs for key, tensor in pair.sources if key == keys[1]}
+    names = {pair.name for pair in pairs}
+    for name, tensor in other.tensors.items():
+        if name not in names and tensor.name not in used:
+            yield keys[1], tensor.name, f"{label(keys[0])} {LACKING}"
 
 
 def _layout(checkpoint: Checkpoint) -> Layout:
     return detect_layout({name: tensor.shape for name, tensor in checkpoint.tensors.items()}, checkpoint.config)
 
 
-def _compare_depths(keys: tuple[str, str], own: Layout, other: Layout) -> Iterable[str]:
+def _compare_kinds(keys: tuple[str, str], checkpoints: tuple[Checkpoint, Checkpoint]) -> Iterable[str]:
+    kinds = [checkpoint.model_type for checkpoint in checkpoints]
+    if kinds[0] != kinds[1]:
+        a, b = (label(key) for key in keys)
+        yield f"{a} says it is {kinds[0]}, {b} says it is {kinds[1]}; their tensors fit. The result is {kinds[0]}."
+
+
+def _describe(key: str, alignment: Alignment) -> Iterable[str]:
+    """What was done to the other's names, as sentences."""
+    for rename in alignment.renames:
+        if not rename.found:
+            yield f"The names of {label(key)} are read with '{rename.read_as}.' before them."
+        elif not rename.read_as:
+            yield f"The names of {label(key)} are read without '{rename.found}.' before them."
+        else:
+            yield f"Names of {label(key)} that begin with '{rename.found}.' are read as '{rename.read_as}.'."
+    if alignment.respelled:
+        yield (
+            f"{alignment.respelled} names of {label(key)} are read as they are written today: weight and bias for "
+            "gamma and beta, and without 'module.' and '_orig_mod.'."
+        )
+
+
+def _compare_stacks(keys: tuple[str, str], own: Layout, other: Layout) -> Iterable[str]:
     a, b = (label(key) for key in keys)
-    depths = {stack.name: stack.depth for stack in other.stacks}
-    if {stack.name for stack in own.stacks} != depths.keys():
-        theirs = ", ".join(depths)
-        ours = ", ".join(stack.name for stack in own.stacks)
+    depths = {stack.prefix: stack.depth for stack in other.stacks}
+    if {stack.prefix for stack in own.stacks} != depths.keys():
+        ours, theirs = (", ".join(stack.name for stack in layout.stacks) for layout in (own, other))
+        if ours == theirs:
+            ours, theirs = (", ".join(stack.prefix for stack in layout.stacks) for layout in (own, other))
         yield f"{a} has the stacks {ours}, {b} has {theirs}. These are different kinds of model. Choose another {b}."
         return
     for stack in own.stacks:
-        if stack.depth != depths[stack.name]:
+        if stack.depth != depths[stack.prefix]:
             where = f" in {stack.name}" if len(own.stacks) > 1 else ""
             yield (
-                f"{a} has {stack.depth} layers{where}, {b} has {depths[stack.name]}. "
+                f"{a} has {stack.depth} layers{where}, {b} has {depths[stack.prefix]}. "
                 f"A blend needs the same number. Choose another {b}."
             )
 
@@ -178,25 +211,38 @@ def _compare_depths(keys: tuple[str, str], own: Layout, other: Layout) -> Iterab
 def _inside_one_only(
     keys: tuple[str, str], checkpoints: tuple[Checkpoint, Checkpoint], layouts: tuple[Layout, Layout]
 ) -> Iterable[str]:
-    for (here, there), (own, other), layout in (
-        (keys, checkpoints, layouts[0]),
-        (keys[::-1], checkpoints[::-1], layouts[1]),
-    ):
-        lonely = [
-            name
-            for name in own.tensors
-            if name not in other.tensors and layout.places[name].layer is not None and not is_buffer(own.tensors[name])
+    lonely = [
+        [
+            tensor.name
+            for name, tensor in own.tensors.items()
+            if name not in other.tensors and layout.places[name].layer is not None and not is_buffer(tensor)
         ]
-        if lonely:
-            more = f" and {len(lonely) - 1} more tensors" if len(lonely) > 1 else ""
+        for own, other, layout in zip(checkpoints, checkpoints[::-1], layouts, strict=True)
+    ]
+    a, b = (label(key) for key in keys)
+    if any(lonely) and all("expert" in name for names in lonely for name in names):
+        counts = [_count_experts(checkpoint.tensors) for checkpoint in checkpoints]
+        if all(counts) and counts[0] != counts[1]:
             yield (
-                f"{label(here)} has {lonely[0]}{more} inside its layers, {label(there)} has not. "
-                "Merge models of one architecture."
+                f"{a} has {counts[0]} experts in a layer, {b} has {counts[1]}. A blend needs the same number. "
+                f"Choose another {b}."
             )
+            return
+        if not all(counts):
+            fused, single = (a, b) if counts[1] else (b, a)
+            yield (
+                f"{fused} stores the experts of a layer in one tensor, {single} in one for each. "
+                f"Load {fused} in transformers and save it with save_pretrained, then choose that copy."
+            )
+            return
+    for here, there, names in ((a, b, lonely[0]), (b, a, lonely[1])):
+        if names:
+            more = f" and {len(names) - 1} more tensors" if len(names) > 1 else ""
+            yield f"{here} has {names[0]}{more} inside its layers, {there} has not. Merge models of one architecture."
 
 
-def is_buffer(tensor: TensorSpec) -> bool:
-    return tensor.name.endswith(BUFFERS) or (tensor.name.endswith(MASKS) and len(tensor.shape) == 4)
+def _count_experts(names: Iterable[str]) -> int:
+    return len({match[0] for name in names if (match := _EXPERT.search(name))})
 
 
 def _pair(keys: tuple[str, str], own: TensorSpec, other: TensorSpec | None) -> Pair:
@@ -205,7 +251,7 @@ def _pair(keys: tuple[str, str], own: TensorSpec, other: TensorSpec | None) -> P
     if own.dtype.is_integer:
         return Pair(own.name, ((keys[0], own),), "whole numbers are never averaged")
     if other is None:
-        return Pair(own.name, ((keys[0], own),), f"{label(keys[1])} has no such tensor")
+        return Pair(own.name, ((keys[0], own),), f"{label(keys[1])} {LACKING}")
     return Pair(own.name, ((keys[0], own), (keys[1], other)))
 
 
@@ -229,17 +275,39 @@ def _pair_heads(
     return Pair(name, sources), MixedHead(name, own.embeddings, (tied_key,)), None
 
 
-def _check_modelss(keys: tuple[str, str], pairs: Iterable[Pair]) -> Iterable[str]:
-    """Shapes must agree and dtypes must be ones that can be blended; of many alike, the first speaks."""
-    blended = [pair.sources for pair in pairs if not pair.copy_reason]
+def _check_integers(keys: tuple[str, str], owner: Checkpoint, other: Checkpoint) -> Iterable[str]:
+    """Whole numbers must be the same in both: nobody knows what their average would mean."""
     a, b = (label(key) for key in keys)
-    odd = [(key, tensor) for sources in blended for key, tensor in sources if not tensor.dtype.can_blend]
+    for name, own in owner.tensors.items():
+        tensor = other.tensors.get(name)
+        if tensor is None or not own.dtype.is_integer or is_buffer(own):
+            continue
+        kinds = [(held.dtype, held.shape) for held in (own, tensor)]
+        # A table too large to be read beforehand has no digest; then the owner's is taken.
+        digests = {owner.integers.get(own.name), other.integers.get(tensor.name)} - {None}
+        if kinds[0] != kinds[1] or len(digests) > 1:
+            yield (
+                f"{name} holds whole numbers that differ between {a} and {b}, and these cannot be averaged. "
+                f"Choose another {b}."
+            )
+
+
+def _check_models(keys: tuple[str, str], pairs: Iterable[Pair]) -> Iterable[str]:
+    """Shapes must agree and dtypes must be ones that can be blended; of many alike, the first speaks."""
+    blended = [(pair, dict(pair.sources)) for pair in pairs if not pair.copy_reason]
+    a, b = (label(key) for key in keys)
+    odd = [(key, held[key]) for _, held in blended for key in dict.fromkeys(keys) if not held[key].dtype.can_blend]
     for key, tensor in odd[:1]:
         yield (
             f"{tensor.name} of {label(key)} is {tensor.dtype.label}, which cannot be averaged. "
             f"{_more(len(odd) - 1, 'like it')}Use the original weights."
         )
-    misshapen = [(own, other) for (_, own), (_, other) in blended if own.shape != other.shape]
+    # Rows that are matched by token may be of any number.
+    misshapen = [
+        (held[keys[0]], held[keys[1]])
+        for pair, held in blended
+        if held[keys[0]].shape[pair.rows is not None :] != held[keys[1]].shape[pair.rows is not None :]
+    ]
     for own, other in misshapen[:1]:
         yield (
             f"{own.name} is {shape_text(own.shape)} in {a} and {shape_text(other.shape)} in {b}. "

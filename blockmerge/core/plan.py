@@ -4,13 +4,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from blockmerge.core.block_settings import BlockSettings, settle_blocks
+from blockmerge.core.config_edits import edit_config
 from blockmerge.core.layout import Layout
-from blockmerge.core.matching import Matching, label, match
+from blockmerge.core.matching import match
 from blockmerge.core.method import WeightKind
 from blockmerge.core.methods import METHODS
+from blockmerge.core.pairs import Matching, label
 from blockmerge.core.parameters import Parameters, read_parameters
 from blockmerge.core.recipe import Recipe
-from blockmerge.core.side_file_steps import TOKENIZER_FILES, LeftOut, SideFileStep, edit_config, plan_side_files
+from blockmerge.core.side_file_steps import TOKENIZER_FILES, LeftOut, SideFileStep, plan_side_files
 from blockmerge.core.steps import Action, OutputShard, Source, Step, StepMaker, split
 from blockmerge.core.tensors import Checkpoint
 from blockmerge.core.yaml_writer import write_yaml
@@ -77,7 +79,8 @@ def make_plan(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) -> Plan:
         for pair in matching.pairs
     }
     head = _decide_head(matching, steps, checkpoints)
-    edits = edit_config(checkpoints[recipe.owner], recipe.output.dtype, head.tie)
+    giver = checkpoints[recipe.output.tokenizer] if matching.takes_other_rows else None
+    edits = edit_config(checkpoints[recipe.owner], recipe.output.dtype, head.tie, giver)
     side_files, files_left_out = plan_side_files(recipe, checkpoints, edits)
     return Plan(
         recipe=recipe,
@@ -89,6 +92,7 @@ def make_plan(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) -> Plan:
         side_files=side_files,
         left_out=(*(LeftOut(*entry) for entry in matching.left_out), *head.left_out, *files_left_out),
         notes=(
+            *matching.notes,
             *_left_out_note(matching),
             *head.notes,
             *_extrapolation_note(recipe, steps.values()),
@@ -102,7 +106,7 @@ def _settle(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) -> tuple[Matc
     problems = [*_check_recipe(recipe)]
     if not METHODS[recipe.method].takes(len(recipe.models)):
         raise PlanError(*problems)
-    matching = match(tuple(recipe.references), checkpoints)
+    matching = match(tuple(recipe.references), checkpoints, recipe.output.tokenizer)
     problems += matching.problems
     if not matching.pairs:
         parameters = read_parameters(recipe.parameters, METHODS[recipe.method])
@@ -135,7 +139,7 @@ def _decide_head(matching: Matching, steps: Mapping[str, Step], checkpoints: Map
         return _HeadDecision()
     sources = next(pair.sources for pair in matching.pairs if pair.name == mixed.name)
     # Embeddings that are blended differ from the tied side's, so a head of pure tied side must then be written out.
-    givers = {source.model for name in (mixed.name, mixed.embeddings) for source in steps[name].sources}
+    givers = {source.model for name in (mixed.name, mixed.embeddings) for source in steps[name].inputs}
     if len(givers) == 1 and givers <= set(mixed.tied_keys):
         [giver] = givers
         reason = f"the result is tied, as {label(giver)} is: its embeddings are its head"

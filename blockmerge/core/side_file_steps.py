@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from blockmerge.core.matching import label
+from blockmerge.core.pairs import label
 from blockmerge.core.recipe import Recipe
 from blockmerge.core.tensors import Checkpoint
 
@@ -60,15 +60,3 @@ def plan_side_files(
             else:
                 left_out.append(LeftOut(key, file.name, f"this file comes from {label(giver)}"))
     return tuple(taken), tuple(left_out)
-
-
-def edit_config(owner: Checkpoint, wanted: str, tie: bool | None) -> dict[str, object]:
-    config, edits = owner.config, dict[str, object]()
-    if "auto_map" in config:
-        edits["auto_map"] = None  # it names code files, and these are never carried along
-    dtype_key = "torch_dtype" if "torch_dtype" in config else "dtype"
-    if wanted not in ("as owner", config.get(dtype_key)):
-        edits[dtype_key] = wanted
-    if tie is not None and config.get("tie_word_embeddings") is not tie:
-        edits["tie_word_embeddings"] = tie
-    return edits

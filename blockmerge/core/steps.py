@@ -1,14 +1,17 @@
 """What happens to one tensor: copied, converted, or computed by the method's kernel."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from blockmerge.core.block_settings import BlockSetting
+from blockmerge.core.buffers import is_buffer
 from blockmerge.core.layout import Place
-from blockmerge.core.matching import Pair, is_buffer
 from blockmerge.core.method import Method, Value, WeightKind
+from blockmerge.core.pairs import Pair
 from blockmerge.core.tensors import DType, TensorSpec
+from blockmerge.core.vocabulary import RowRun
 
 
 class Action(StrEnum):
@@ -32,6 +35,9 @@ class Step:
     `weight` is what a recipe with one line of weights says: the share of the second of two models, or the strength; of
     several models it is the largest weight. `weights` has, for a blend by shares or amounts, one number for each source
     that is not the base, and is empty for one by strength.
+
+    Where rows are matched by token, `rows` has for each run its first row in every source and, behind them, in `giver`.
+    A run that some source does not know comes from the giver alone: its rows stand in for those of all sources.
     """
 
     name: str
@@ -44,10 +50,27 @@ class Step:
     reason: str
     weights: tuple[float, ...] = ()
     parameters: Mapping[str, Value] = field(default_factory=dict)
+    rows: tuple[RowRun, ...] = ()
+    giver: Source | None = None
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        return self.sources[0].tensor.elements * self.dtype.bits // 8
+        return self.elements * self.dtype.bits // 8
+
+    @property
+    def inputs(self) -> tuple[Source, ...]:
+        """All that is read: the sources, and the giver of rows where it is none of them."""
+        return self.sources if self.giver is None or self.giver in self.sources else (*self.sources, self.giver)
+
+    def read_dtype(self, source: Source) -> DType:
+        """The dtype that a source has in memory: float32 where its rows and those that stand in for them differ."""
+        if self.giver is None or self.giver.tensor.dtype is source.tensor.dtype:
+            return source.tensor.dtype
+        return DType.FLOAT32
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +87,17 @@ class StepMaker:
         own = sources[0].tensor
         target = own.dtype if is_buffer(own) else self._target(own.dtype)
         if pair.copy_reason:
-            action = Action.COPY if target is own.dtype else Action.CAST
-            return Step(pair.name, target, own.shape, action, sources[:1], 0.0, place, pair.copy_reason)
+            return _take(Step(pair.name, target, own.shape, Action.COPY, sources[:1], 0.0, place, pair.copy_reason))
         weights = setting.weights
         weight = weights[-1] if len(weights) == 2 and self.method.kind is WeightKind.SHARE else max(weights)
         chosen = self._only_source(sources, setting)
         reason = self._reason(sources, setting)
         if chosen is not None:
-            same = chosen.tensor.dtype is target
-            action = Action.COPY if same else Action.CAST
-            reason = reason if same else f"{reason}, {chosen.tensor.dtype.label} to {target.label}"
-            return Step(pair.name, target, own.shape, action, (chosen,), weight, place, reason)
+            step = Step(pair.name, target, pair.shape, Action.COPY, (chosen,), weight, place, reason)
+            return _take(_with_rows(step, pair, sources))
         used, kept = self._used(sources, weights)
-        return Step(pair.name, target, own.shape, Action.BLEND, used, weight, place, reason, kept, setting.parameters)
+        step = Step(pair.name, target, pair.shape, Action.BLEND, used, weight, place, reason, kept, setting.parameters)
+        return _with_rows(step, pair, sources)
 
     def _target(self, own: DType) -> DType:
         if self.dtype == "as owner" or not own.can_blend:
@@ -119,6 +140,24 @@ class StepMaker:
             return f"weight {setting.weights[1]:g}"
         said = ", ".join(f"{source.model} {weight:g}" for source, weight in zip(models, setting.weights, strict=True))
         return f"weights {said}"
+
+
+def _take(step: Step) -> Step:
+    """The step with its only source copied, or rounded where the dtype is to be another."""
+    found = step.read_dtype(step.sources[0])
+    if found is step.dtype:
+        return step
+    return replace(step, action=Action.CAST, reason=f"{step.reason}, {found.label} to {step.dtype.label}")
+
+
+def _with_rows(step: Step, pair: Pair, sources: Sequence[Source]) -> Step:
+    """The step with the rows of its sources, where these are matched by token."""
+    if pair.rows is None:
+        return step
+    used = [sources.index(source) for source in step.sources]
+    if len(used) == 1 and pair.rows.takes_all(used[0]):
+        return step
+    return replace(step, rows=pair.rows.runs_for(used), giver=sources[pair.rows.giver])
 
 
 def split(steps: Sequence[Step], shard_size: int) -> tuple["OutputShard", ...]:

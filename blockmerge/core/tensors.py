@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+
+from blockmerge.core.vocabulary import Vocabulary
 
 
 class DType(Enum):
@@ -67,12 +69,16 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class ShardFile:
-    """A weight file as it was when its header was read; a change of size, mtime or inode means another file."""
+    """A weight file as it was when its header was read; a change of size, mtime or inode means another file.
+
+    `whole` where its tensors cannot be read from a place in the file: an old `.bin` is unpacked before a merge.
+    """
 
     name: str
     size: int
     mtime_ns: int
     inode: int
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,7 @@ class Checkpoint:
 
     `tensors` is in file order: by shard name, then by offset. `header_digest` is the SHA-256 (hex) of all
     tensor names, dtypes, shapes and offsets. `skipped` lists files that a result will not carry, each with the reason.
+    `integers` has a digest of the bytes of each small tensor of whole numbers: these are compared, never averaged.
     """
 
     folder: Path
@@ -99,6 +106,8 @@ class Checkpoint:
     skipped: tuple[tuple[str, str], ...]
     header_digest: str
     warnings: tuple[str, ...] = ()
+    vocabulary: Vocabulary = field(default_factory=Vocabulary)
+    integers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from blockmerge.checkpoints.files import read_into
 from blockmerge.core.plan import Action
 from blockmerge.core.tensors import DType
-from blockmerge.engine.chunks import CHUNK, Chunk
+from blockmerge.engine.chunks import CHUNK, Chunk, FileRange
 from blockmerge.kernels.in_memory import combine, seen_as, slices
 from blockmerge.kernels.kernel import SLICE, Kernel, Setting
 
@@ -96,9 +96,26 @@ class Bench:
             if len(self._bytes[index]) < source.nbytes:
                 self._bytes[index] = mmap.mmap(-1, source.nbytes)
             view = memoryview(self._bytes[index])[: source.nbytes]
-            read_into(self._inputs[source.file], view, source.offset)
+            self._fill(view, source)
             views.append(view)
         return views
+
+    def _fill(self, view: memoryview, source: FileRange) -> None:
+        if not source.parts:
+            read_into(self._inputs[source.file], view, source.offset)
+            return
+        start = 0
+        for part in source.parts:
+            if part.dtype is source.dtype:
+                end = start + part.nbytes
+                read_into(self._inputs[part.file], view[start:end], part.offset)
+            else:
+                end = start + part.nbytes * source.dtype.bits // part.dtype.bits
+                raw = bytearray(part.nbytes)
+                read_into(self._inputs[part.file], memoryview(raw), part.offset)
+                tensor = torch.frombuffer(view[start:end], dtype=TORCH_DTYPES[source.dtype])
+                tensor.copy_(torch.frombuffer(raw, dtype=TORCH_DTYPES[part.dtype]))
+            start = end
 
     def _read_tensors(self, chunk: Chunk) -> list[Tensor]:
         return [

@@ -1,12 +1,14 @@
 """A plan as chunk jobs: runs of bytes that one worker reads, computes and writes in one go."""
 
+import math
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from blockmerge.checkpoints.manifest import BLOCK
 from blockmerge.core.method import Scope
 from blockmerge.core.methods import METHODS
-from blockmerge.core.plan import Action, OutputShard, Step
+from blockmerge.core.plan import Action, OutputShard, Source, Step
 from blockmerge.core.tensors import DType
 from blockmerge.kernels import KERNELS
 from blockmerge.kernels.in_memory import row_length
@@ -17,12 +19,17 @@ CHUNK = 1 << 20  # bytes of the result; 0.5 to 1 MiB stays in a core's own cache
 
 @dataclass(frozen=True, slots=True)
 class FileRange:
-    """Bytes of one input file; `file` is (model key, shard name)."""
+    """Bytes of one input file; `file` is (model key, shard name).
+
+    Rows that are matched by token lie in many places, maybe of several files: then there are `parts`, to be read one
+    behind the other as `dtype`, of which they are `nbytes` together.
+    """
 
     file: tuple[str, str]
     offset: int
     nbytes: int
     dtype: DType
+    parts: "tuple[FileRange, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +102,42 @@ def chunks_of_step(file: str, step: Step, offset: int, method: str) -> Iterator[
     size = _size(step, scope)
     for start in range(0, step.nbytes, size):
         nbytes = min(size, step.nbytes - start)
+        first, count = start * 8 // step.dtype.bits, nbytes * 8 // step.dtype.bits
         sources = tuple(
-            FileRange(
-                (source.model, source.tensor.file),
-                source.tensor.offset + start * source.tensor.dtype.bits // step.dtype.bits,
-                nbytes * source.tensor.dtype.bits // step.dtype.bits,
-                source.tensor.dtype,
-            )
-            for source in step.sources
+            _gathered(step, number, first, count) if step.rows else _range(source, first, count)
+            for number, source in enumerate(step.sources)
         )
         pieces = (Piece(step.name, start // BLOCK, nbytes),) if scope is Scope.CHUNK else ()
-        yield Chunk(file, offset + start, nbytes, step, start * 8 // step.dtype.bits, scope, sources, pieces)
+        yield Chunk(file, offset + start, nbytes, step, first, scope, sources, pieces)
+
+
+def _range(source: Source, first: int, count: int) -> FileRange:
+    """So many elements of a tensor."""
+    bits = source.tensor.dtype.bits
+    file = (source.model, source.tensor.file)
+    return FileRange(file, source.tensor.offset + first * bits // 8, count * bits // 8, source.tensor.dtype)
+
+
+def _gathered(step: Step, number: int, first: int, count: int) -> FileRange:
+    """Elements of the result as source `number` has them; rows that some source does not know are the giver's."""
+    assert step.giver is not None
+    source, end = step.sources[number], first + count
+    width = math.prod(step.shape[1:])
+    parts: list[FileRange] = []
+    at = bisect_right(step.rows, first // width, key=lambda run: run.start) - 1
+    while first < end:
+        run = step.rows[at]
+        row, giver_row = run.rows[number], run.rows[-1]
+        assert giver_row is not None
+        until = min(end, (run.start + run.count) * width)
+        inside = first - run.start * width
+        if row is None or None in run.rows:
+            parts.append(_range(step.giver, giver_row * width + inside, until - first))
+        else:
+            parts.append(_range(source, row * width + inside, until - first))
+        first, at = until, at + 1
+    dtype = step.read_dtype(source)
+    return FileRange(parts[0].file, parts[0].offset, count * dtype.bits // 8, dtype, tuple(parts))
 
 
 def _size(step: Step, scope: Scope) -> int:
@@ -120,7 +152,7 @@ def _size(step: Step, scope: Scope) -> int:
 
 def _can_join(held: Sequence[Chunk], chunk: Chunk, method: str) -> bool:
     first, last = held[0], held[-1]
-    if not _are_alike(last.step, chunk.step) or not (last.pieces and chunk.pieces):
+    if not _are_alike(last.step, chunk.step) or not (last.pieces and chunk.pieces) or last.step.rows:
         return False
     if last.action is Action.BLEND and not KERNELS[method].is_pointwise and last.step is not chunk.step:
         return False
@@ -134,7 +166,8 @@ def _can_join(held: Sequence[Chunk], chunk: Chunk, method: str) -> bool:
 
 def _are_alike(step: Step, other: Step) -> bool:
     return step is other or (
-        (step.action, step.weight, step.weights, step.dtype, len(step.sources))
+        not other.rows
+        and (step.action, step.weight, step.weights, step.dtype, len(step.sources))
         == (other.action, other.weight, other.weights, other.dtype, len(other.sources))
         and step.parameters == other.parameters
     )

@@ -4,33 +4,51 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
+
 from blockmerge.core.describe import size_text
-from blockmerge.core.plan import Plan
+from blockmerge.core.plan import Action, Plan
+from blockmerge.core.tensors import ShardFile
 from blockmerge.errors import StorageError
 
 HEADROOM = 64 * 10**6  # bytes for headers, side files and the file system's own needs
+# Measured on two shared cores; tests/engine/test_estimate.py holds the bytes.
+PROCESS = 280 * 10**6  # bytes of a process that has imported torch and merges
+SPEEDS = {Action.COPY: 1.6e9, Action.CAST: 1.0e9, Action.BLEND: 0.9e9}  # bytes of the result per second
+START = 2.0  # seconds until the first byte
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """`disk` is what the result takes and `free` what its disk has, in bytes."""
+    """`disk` is what the result takes, `scratch` what is unpacked beside it meanwhile, `free` what their disk has;
+    `memory` is the merge process at its largest. All in bytes; `seconds` is how long the merge takes about."""
 
     disk: int
+    scratch: int
     free: int
+    memory: int
+    seconds: float
 
     @property
     def fits(self) -> bool:
-        return self.disk + HEADROOM <= self.free
+        return self.disk + self.scratch + HEADROOM <= self.free
 
 
 def estimate(plan: Plan, out: Path) -> Estimate:
-    """Bytes on the disk that holds `out`, or its nearest folder that exists."""
+    """What is needed on the disk that holds `out`, or its nearest folder that exists, and in memory."""
     sizes = {(key, file.name): file.size for key, held in plan.checkpoints.items() for file in held.side_files}
     disk = plan.nbytes + sum(sizes[step.model, step.name] for step in plan.side_files)
+    whole = _loaded_whole(plan)
     folder = out.resolve()
     while not folder.exists():
         folder = folder.parent
-    return Estimate(disk, shutil.disk_usage(folder).free)
+    return Estimate(
+        disk=disk,
+        scratch=sum(shard.size for shard in whole),
+        free=shutil.disk_usage(folder).free,
+        memory=PROCESS + max((shard.size for shard in whole), default=0),
+        seconds=START + sum(step.nbytes / SPEEDS[step.action] for step in plan.steps),
+    )
 
 
 def check_disk(plan: Plan, out: Path) -> None:
@@ -40,6 +58,28 @@ def check_disk(plan: Plan, out: Path) -> None:
     held = sum(path.stat().st_blocks * 512 for path in partial.glob("*.safetensors")) if partial.is_dir() else 0
     if not replace(need, free=need.free + held).fits:
         raise StorageError(
-            f"The result needs {size_text(need.disk)}, and {size_text(HEADROOM)} should stay free; "
+            f"The result needs {size_text(need.disk + need.scratch)}, and {size_text(HEADROOM)} should stay free; "
             f"{size_text(need.free)} is free at {out.parent}. Free some space, or choose a folder on another disk."
         )
+
+
+def check_memory(plan: Plan) -> None:
+    """Raises StorageError when a file that has to be loaded whole does not fit into the memory that is free."""
+    free = psutil.virtual_memory().available
+    for shard in _loaded_whole(plan):
+        if shard.size > free:
+            raise StorageError(
+                f"{shard.name} is in PyTorch's format from before 2020, which has to be loaded whole: "
+                f"{size_text(shard.size)}, and {size_text(free)} of memory is free. "
+                "Close other programs, or load the model in transformers and save it with save_pretrained."
+            )
+
+
+def _loaded_whole(plan: Plan) -> list[ShardFile]:
+    read = {(source.model, source.tensor.file) for step in plan.steps for source in step.inputs}
+    return [
+        shard
+        for key, held in plan.checkpoints.items()
+        for shard in held.shards
+        if shard.whole and (key, shard.name) in read
+    ]

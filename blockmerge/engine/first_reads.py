@@ -16,7 +16,7 @@ def begin_reading(plan: Plan) -> None:
 def _prefetch_first(plan: Plan) -> None:
     left = WINDOW
     for step in plan.steps:
-        for source in step.sources:
+        for source in step.inputs:
             with opened(plan.checkpoints[source.model].folder / source.tensor.file) as handle:
                 prefetch(handle, source.tensor.offset, source.tensor.nbytes)
             left -= source.tensor.nbytes

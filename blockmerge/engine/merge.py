@@ -4,7 +4,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -20,9 +20,11 @@ from blockmerge.checkpoints.verify import verify_result
 from blockmerge.checkpoints.writer import write_index, write_side_files
 from blockmerge.core.plan import Plan
 from blockmerge.core.progress import IsCancelled, Progress, Report, Stage
+from blockmerge.core.tensors import Checkpoint
 from blockmerge.engine.chunks import Chunk, count_blocks
-from blockmerge.engine.estimate import check_disk
+from blockmerge.engine.estimate import check_disk, check_memory
 from blockmerge.engine.journal import Journal, identity_of
+from blockmerge.engine.pickled import unpack
 from blockmerge.engine.read_ahead import ahead
 from blockmerge.engine.resume import Outputs, finished_units
 from blockmerge.engine.schedule import Schedule
@@ -46,6 +48,10 @@ class Result:
     warnings: tuple[str, ...] = field(default=())
 
 
+# A folder, and what to call now and then: it raises when somebody asked to stop.
+Check = Callable[[Path, Callable[[], None]], tuple[str, ...]]
+
+
 def carry_out(  # noqa: PLR0913 - how it is watched and stopped belongs to the call
     plan: Plan,
     target: Target,
@@ -54,9 +60,11 @@ def carry_out(  # noqa: PLR0913 - how it is watched and stopped belongs to the c
     is_cancelled: IsCancelled,
     is_paused: IsCancelled = lambda: False,
     threads: int = 2,
+    check: Check = lambda *_: (),
 ) -> Result:
     """Write the merged checkpoint of `plan` under `target.path`, whole and verified, or not at all.
 
+    `check` is asked for warnings about the verified folder before it gets its name, and may raise VerifyError.
     A part folder that an earlier attempt at the same merge left is taken up where it was. Raises OutputExistsError or
     PlanError before anything is written; MergeCancelledError, MergePausedError, StorageError, SourceChangedError or
     VerifyError afterwards. After a cancel nothing stays; target.part_folder says when something does.
@@ -66,6 +74,7 @@ def carry_out(  # noqa: PLR0913 - how it is watched and stopped belongs to the c
         report(Progress(Stage.CHECK, 0, plan.nbytes))
         check_target(plan, target)
         check_disk(plan, target.path)
+        check_memory(plan)
     with part_folder(target, identity_of(plan, torch.__version__, processor())) as journal:
         watch = _Watch(report, is_cancelled, is_paused)
         with _timed(seconds, Stage.MERGE):
@@ -79,6 +88,7 @@ def carry_out(  # noqa: PLR0913 - how it is watched and stopped belongs to the c
             write_manifest(target.partial, manifest)
         with _timed(seconds, Stage.VERIFY):
             verify_result(target.partial, plan, report=report, is_cancelled=is_cancelled)
+            warnings += check(target.partial, watch.stop_if_asked)
             sync_folder(target.partial)
         publish(target)
     return Result(target.path, manifest.result_digest, plan.nbytes, seconds, warnings)
@@ -109,7 +119,7 @@ class _Watch:
 def _merge(plan: Plan, partial: Path, journal: Journal, watch: _Watch, threads: int) -> Tally:
     kernel = KERNELS[plan.recipe.method]
     with ExitStack() as stack:
-        inputs = _open_inputs(plan, stack)
+        inputs = _open_inputs(plan, partial, stack)
         outputs = Outputs(plan, partial, stack)
         finished = finished_units(plan, partial, outputs, watch.stop_if_asked)
         units = (unit for unit in units_of(plan, outputs.starts) if unit.number not in finished)
@@ -140,16 +150,25 @@ def _progress(plan: Plan, tally: Tally) -> Progress:
     return Progress(Stage.MERGE, tally.done, plan.nbytes, detail)
 
 
-def _open_inputs(plan: Plan, stack: ExitStack) -> dict[tuple[str, str], int]:
+def _open_inputs(plan: Plan, partial: Path, stack: ExitStack) -> dict[tuple[str, str], int]:
     handles: dict[tuple[str, str], int] = {}
     for step in plan.steps:
-        for source in step.sources:
+        for source in step.inputs:
             file = (source.model, source.tensor.file)
             if file not in handles:
-                handle = open_for_reading(plan.checkpoints[source.model].folder / source.tensor.file)
-                stack.callback(os.close, handle)
-                handles[file] = handle
+                handles[file] = _open_input(plan.checkpoints[source.model], source.tensor.file, partial, stack)
     return handles
+
+
+def _open_input(checkpoint: Checkpoint, file: str, partial: Path, stack: ExitStack) -> int:
+    """A descriptor in which each tensor lies at its offset: the file itself, or what it holds, unpacked."""
+    path = checkpoint.folder / file
+    if any(shard.name == file and shard.whole for shard in checkpoint.shards):
+        tensors = [tensor for tensor in checkpoint.tensors.values() if tensor.file == file]
+        return stack.enter_context(unpack(path, tensors, partial)).fileno()
+    handle = open_for_reading(path)
+    stack.callback(os.close, handle)
+    return handle
 
 
 def _judge_nonfinite(plan: Plan, tally: Tally) -> tuple[str, ...]:

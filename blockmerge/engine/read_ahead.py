@@ -16,7 +16,8 @@ def ahead(jobs: Iterable[Job], inputs: Mapping[tuple[str, str], int]) -> Iterato
         nbytes = sum(source.nbytes for source in job.chunk.sources) if _reads_first(job) else 0
         if nbytes:
             for source in job.chunk.sources:
-                prefetch(inputs[source.file], source.offset, source.nbytes)
+                for part in source.parts or (source,):
+                    prefetch(inputs[part.file], part.offset, part.nbytes)
         held.append((job, nbytes))
         total += nbytes
         while total > WINDOW:

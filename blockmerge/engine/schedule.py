@@ -110,7 +110,7 @@ class Schedule:
         return Setting(
             weights=step.weights,
             parameters=step.parameters,
-            elements=step.sources[0].tensor.elements,
+            elements=step.elements,
             has_base=self.has_base,
             keys=tuple(key_of(self.seed, source.model, step.name) for source in models),
         )

@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Event
 
@@ -18,8 +19,9 @@ from blockmerge.checkpoints.manifest import read_manifest
 from blockmerge.checkpoints.models import open_models
 from blockmerge.checkpoints.verify import verify_result
 from blockmerge.core.plan import Plan, make_plan
-from blockmerge.core.progress import Progress, Report
+from blockmerge.core.progress import Progress, Report, Stage
 from blockmerge.core.recipe import parse_recipe
+from blockmerge.engine.loading import check_loading
 from blockmerge.engine.merge import carry_out
 from blockmerge.engine.target import Target
 from blockmerge.errors import BlockmergeError, MergeCancelledError, MergePausedError
@@ -118,12 +120,23 @@ def _merge(request: Request, report: Report, wishes: Mapping[bytes, Event]) -> M
     if request.again and request.out.exists():
         return _recognise(request, plan, report)
     refuse_taken(request.out)
+    parents = [held.folder for held in plan.checkpoints.values()]
+
+    def check(folder: Path, stop_if_asked: Callable[[], None]) -> tuple[str, ...]:
+        def keep_asking() -> None:
+            # Importing transformers takes seconds in which nothing else would be said.
+            report(Progress(Stage.VERIFY, plan.nbytes, plan.nbytes, "transformers looks for every tensor"))
+            stop_if_asked()
+
+        return check_loading(folder, parents, keep_asking)
+
     result = carry_out(
         plan,
         Target(request.out),
         report=report,
         is_cancelled=wishes[CANCEL].is_set,
         is_paused=wishes[PAUSE].is_set,
+        check=check,
     )
     return MergeDone(result.digest, result.nbytes, time.monotonic() - start, result.warnings)
 

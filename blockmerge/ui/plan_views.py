@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from blockmerge.core.describe import count_text, layer_counts, size_text
+from blockmerge.core.pairs import LACKING
 from blockmerge.core.plan import Plan
 from blockmerge.engine.estimate import Estimate
+from blockmerge.ui.views import left_text
 
 Parts = Sequence[tuple[str, str]]  # (class, text)
 
@@ -40,9 +42,8 @@ def problems(title: str, sentences: Sequence[str]) -> Sequence[Line]:
 
 def checked(plan: Plan) -> Sequence[Line]:
     """That the pair fits, and what the plan decided by itself."""
-    owner, other = plan.checkpoints.values()
-    common = sum(name in other.tensors for name in owner.tensors)
-    count = f" {common:,} of {len(owner.tensors):,} tensors match."
+    alone = sum(step.reason.endswith(LACKING) for step in plan.steps)
+    count = f" {len(plan.steps) - alone:,} of {len(plan.steps):,} tensors match."
     return [
         Line("ok", [("strong", "These two can be merged."), ("", count)]),
         *(Line("warn", [("", note)]) for note in plan.notes),
@@ -70,7 +71,9 @@ def needs(plan: Plan, need: Estimate) -> Sequence[Line]:
     files = "1 file" if len(plan.shards) == 1 else f"{len(plan.shards)} files"
     return [
         _figure("Result", size_text(plan.nbytes), f" in {files}"),
-        _figure("Disk", size_text(need.disk), f" of {size_text(need.free)} free"),
+        _figure("Disk", size_text(need.disk + need.scratch), f" of {size_text(need.free)} free"),
+        _figure("Memory", size_text(need.memory), ""),
+        _figure("Time", left_text(need.seconds), ""),
     ]
 
 

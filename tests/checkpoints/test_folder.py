@@ -177,20 +177,21 @@ def test_53_a_folder_without_config_is_refused(tmp_path: Path) -> None:
     folder.mkdir()
 
     assert problem_of(folder) == (
-        "mine has no config.json. Choose the folder that holds config.json and the .safetensors files."
+        "mine has no config.json. Choose the folder that holds config.json and the weight files."
     )
 
 
 def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
     assert problem_of(write_folder(tmp_path / "mine")) == (
-        "mine has no .safetensors files. Choose the folder that holds config.json and the .safetensors files."
+        "mine has no weight files: model*.safetensors or pytorch_model*.bin. "
+        "Choose the folder that holds config.json and the weight files."
     )
 
 
-def test_52_bin_files_alone_are_refused(tmp_path: Path) -> None:
-    assert problem_of(write_folder(tmp_path / "mine", pytorch_model__bin=b"x")) == (
-        "mine has only .bin files; this version reads safetensors files. Look for a safetensors copy, or "
-        "load the model in transformers and save it with save_pretrained."
+def test_52_bin_files_of_an_optimizer_are_no_model(tmp_path: Path) -> None:
+    assert problem_of(write_folder(tmp_path / "mine", training_args__bin=b"x")) == (
+        "mine has no weight files: model*.safetensors or pytorch_model*.bin. "
+        "Choose the folder that holds config.json and the weight files."
     )
 
 

@@ -7,6 +7,7 @@ from blockmerge.core.detection import detect_layout
 from blockmerge.core.layout import Layout
 from blockmerge.core.recipe import Output, Recipe, parse_recipe
 from blockmerge.core.tensors import Checkpoint, DType, SideFile, TensorSpec
+from blockmerge.core.vocabulary import Vocabulary
 from tests.core.zoo import read_zoo
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -55,6 +56,7 @@ def checkpoint_of(
         side_files=tuple(SideFile(file, 1) for file in files),
         skipped=(),
         header_digest=f"digest-of-{name}",
+        vocabulary=Vocabulary("one tokenizer for all"),
     )
 
 

@@ -1,5 +1,7 @@
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,7 +47,7 @@ def test_the_free_disk_is_asked_where_the_first_folder_exists(tmp_path: Path) ->
 
 @pytest.mark.parametrize(("free", "fits"), [(HEADROOM + 100, True), (HEADROOM + 99, False), (0, False)])
 def test_a_result_fits_when_some_room_is_left_beside_it(free: int, fits: bool) -> None:
-    assert Estimate(disk=100, free=free).fits is fits
+    assert Estimate(disk=60, scratch=40, free=free, memory=0, seconds=0.0).fits is fits
 
 
 @pytest.fixture
@@ -74,3 +76,37 @@ def test_a_result_larger_than_the_disk_is_refused_before_anything_is_made(
         str(caught.value),
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("dtype", ["as owner", "float32"])
+def test_the_bytes_of_disk_are_estimated_to_a_fifth(tmp_path: Path, dtype: str) -> None:
+    a, b = (write_llama(tmp_path / name, hidden=128, vocab=512, seed=ord(name)) for name in "ab")
+    plan = plan_for(a, b, 0.5, dtype=dtype)
+
+    need = estimate(plan, tmp_path / "out")
+
+    merge(plan, tmp_path / "out")
+    taken = sum(path.stat().st_size for path in (tmp_path / "out").iterdir())
+    assert 0.8 * taken <= need.disk + need.scratch <= 1.2 * taken
+
+
+MEASURED = """
+import sys
+from pathlib import Path
+from tests.engine.merges import merge, plan_for
+plan = plan_for(Path(sys.argv[1]), Path(sys.argv[2]), 0.5)
+merge(plan, Path(sys.argv[3]))
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count shared libraries otherwise")
+def test_the_bytes_of_memory_are_estimated_to_a_fifth(tmp_path: Path) -> None:
+    a, b = (write_llama(tmp_path / name, layers=8, hidden=1024, vocab=4096, seed=ord(name)) for name in "ab")
+    need = estimate(plan_for(a, b, 0.5), tmp_path / "out")
+
+    command = [sys.executable, "-c", MEASURED, *map(str, (a, b, tmp_path / "out"))]
+    taken = 1024 * int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+
+    assert 0.8 * taken <= need.memory <= 1.2 * taken
+    assert need.disk > 10**8

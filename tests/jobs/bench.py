@@ -112,7 +112,7 @@ class Bench:
     def environ(self) -> dict[str, str]:
         return {**os.environ, **environment_of(self.settings)}
 
-    def wait_for(self, job_id: int, *states: JobState, seconds: float = 30) -> Job:
+    def wait_for(self, job_id: int, *states: JobState, seconds: float = 90) -> Job:
         job = self.store.get(job_id)
 
         def arrived() -> bool:

@@ -68,7 +68,10 @@ def test_one_model_is_described_while_the_other_is_not_chosen(drafting: Drafting
 def test_a_pair_that_fits_gets_a_grid_a_sentence_and_a_name(drafting: Drafting) -> None:
     draft = drafting.look(pair())
 
-    assert said(draft.checks) == ["These two can be merged. 39 of 39 tensors match."]
+    assert said(draft.checks) == [
+        "These two can be merged. 39 of 39 tensors match.",
+        "Neither A nor B brings tokenizer files, so the rows of the embeddings are matched by number.",
+    ]
     assert grid_of(draft).lines == {("layers", "layers"): (0.5,) * 4}
     assert (grid_of(draft).a, grid_of(draft).b) == ("left", "right")
     assert said(draft.formula) == [
@@ -95,7 +98,7 @@ def test_a_folder_that_is_no_model_is_named(drafting: Drafting, models: Path) ->
     draft = drafting.look(pair(a=str(models / "left")))
 
     assert said(draft.checks)[1] == (
-        "Model A: left has no config.json. Choose the folder that holds config.json and the .safetensors files."
+        "Model A: left has no config.json. Choose the folder that holds config.json and the weight files."
     )
 
 
