@@ -416,7 +416,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 
 
 def families_table() -> str:
-    """The table of docs/models.md. Every architecture in it is merged, loaded and run by tests/zoo/test_zoo.py."""
+    """The table of the README. Every architecture in it is merged, loaded and run by tests/zoo/test_zoo.py."""
     lines = ["| Family | Classes of transformers that are merged, loaded and run in the tests |", "| --- | --- |"]
     for family, names in FAMILIES.items():
         classes = ", ".join(dict.fromkeys(f"`{ALL[name].model}`" for name in names))
