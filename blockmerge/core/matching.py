@@ -40,7 +40,8 @@ def _settle_rows(
         return matching
     vocabulary = TokenMatching.of(keys, checkpoints, tokenizer, matching.pairs)
     pairs = tuple(vocabulary.match_rows(pair) for pair in matching.pairs)
-    misfits = [problem for other in keys[1:] or keys for problem in _check_models((keys[0], other), pairs)]
+    misfits = [*vocabulary.strangers(matching.pairs)]
+    misfits += [problem for other in keys[1:] or keys for problem in _check_models((keys[0], other), pairs)]
     return replace(
         matching,
         pairs=pairs,
@@ -68,7 +69,7 @@ def _join(keys: tuple[str, ...], checkpoints: Mapping[str, Checkpoint], two: Seq
         others = () if reason else tuple(source for pair in found for source in pair.sources[1:])
         joined[name] = Pair(name, (*found[0].sources[:1], *others), reason)
     if mixed is not None:
-        joined[mixed.name] = Pair(mixed.name, _head_sources(keys, checkpoints, joined[mixed.name], mixed))
+        joined[mixed.name] = _join_head(keys, _head_sources(keys, checkpoints, joined[mixed.name], mixed), mixed.name)
     return Matching(
         layout,
         tuple(joined.values()),
@@ -78,6 +79,12 @@ def _join(keys: tuple[str, ...], checkpoints: Mapping[str, Checkpoint], two: Seq
         problems,
         tuple(dict.fromkeys(note for matching in two for note in matching.notes)),
     )
+
+
+def _join_head(keys: tuple[str, ...], sources: tuple[tuple[str, TensorSpec], ...], name: str) -> Pair:
+    """The head of all models, or the first one's where a model has none, as with every tensor outside the layers."""
+    without = [key for key in keys if key not in dict(sources)]
+    return Pair(name, sources[:1], f"{label(without[0])} {LACKING}") if without else Pair(name, sources)
 
 
 def _join_heads(

@@ -106,7 +106,8 @@ def _settle(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) -> tuple[Matc
     problems = [*_check_recipe(recipe)]
     if not METHODS[recipe.method].takes(len(recipe.models)):
         raise PlanError(*problems)
-    matching = match(tuple(recipe.references), checkpoints, recipe.output.tokenizer)
+    known = recipe.output.tokenizer in recipe.references
+    matching = match(tuple(recipe.references), checkpoints, recipe.output.tokenizer if known else "")
     problems += matching.problems
     if not matching.pairs:
         parameters = read_parameters(recipe.parameters, METHODS[recipe.method])

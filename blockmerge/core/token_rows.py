@@ -57,6 +57,16 @@ class TokenMatching:
             return self._copied(pair, self.comparison.reason)
         return replace(pair, rows=self._row_map())
 
+    def strangers(self, pairs: Iterable[Pair]) -> Iterable[str]:
+        """Why rows of one vocabulary would stand under another: only one model has them, and it is not the giver."""
+        for pair in pairs if self.takes_other_rows else ():
+            (key, tensor), *others = pair.sources
+            if pair.copy_reason and not others and key != self.giver and tensor.name in self.rows[key].names:
+                yield (
+                    f"{pair.name} has a row for each token of {label(key)}, but the result has the vocabulary of "
+                    f"{label(self.giver)}, where there is no such tensor. Write 'tokenizer: {key}' under output."
+                )
+
     def _row_map(self) -> RowMap:
         assert self.comparison.tokens is not None
         sizes = [self.rows[key].count for key in self.keys]

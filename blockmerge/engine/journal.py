@@ -38,6 +38,8 @@ def identity_of(plan: Plan, torch_version: str, processor: str) -> Mapping[str, 
             key: [[shard.name, shard.size, shard.mtime_ns, shard.inode] for shard in checkpoint.shards]
             for key, checkpoint in plan.checkpoints.items()
         },
+        # Which rows belong together is not in the recipe.
+        "vocabularies": {key: checkpoint.vocabulary.digest for key, checkpoint in plan.checkpoints.items()},
     }
 
 

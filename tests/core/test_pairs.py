@@ -1,8 +1,12 @@
+from itertools import permutations
+
 import pytest
 
 from blockmerge.core.layout import Place
 from blockmerge.core.matching import match
 from blockmerge.core.pairs import Matching, shape_text
+from blockmerge.core.plan import make_plan
+from blockmerge.core.recipe import parse_recipe
 from blockmerge.core.tensors import Checkpoint, DType
 from tests.core.checkpoints import Shapes, checkpoint_of, layers, renamed
 
@@ -244,3 +248,22 @@ def test_every_tensor_of_both_is_paired_or_left_out() -> None:
 @pytest.mark.parametrize(("shape", "text"), [((2, 3), "2×3"), ((), "a single number")])
 def test_shapes_are_written_as_people_do(shape: tuple[int, ...], text: str) -> None:
     assert shape_text(shape) == text
+
+
+@pytest.mark.parametrize("order", list(permutations("tun")))
+def test_three_models_of_which_one_is_tied_and_one_has_no_head_have_a_plan(order: tuple[str, ...]) -> None:
+    base = {"model.embed_tokens.weight": (64, 8), **layers("model.layers")}
+    config = {"num_hidden_layers": 3, "vocab_size": 64, "architectures": ["LlamaForCausalLM"]}
+    models = {
+        "t": checkpoint_of(base, {**config, "tie_word_embeddings": True}),
+        "u": checkpoint_of({**base, "lm_head.weight": (64, 8)}, {**config, "tie_word_embeddings": False}),
+        "n": checkpoint_of(base, {**config, "tie_word_embeddings": False, "architectures": ["LlamaModel"]}),
+    }
+    shares = "".join(f"  {key}: {{layers: {share}}}\n" for key, share in zip(order, (0.25, 0.25, 0.5), strict=True))
+    names = ", ".join(f"{key}: {key}" for key in order)
+    recipe = parse_recipe(f"blockmerge: 1\nmodels: {{{names}}}\nweights:\n{shares}output: {{tokenizer: {order[0]}}}\n")
+
+    plan = make_plan(recipe, {key: models[key] for key in order})
+
+    heads = [(step.reason, step.sources[0].model) for step in plan.steps if step.name == "lm_head.weight"]
+    assert heads == ([] if order[0] == "n" else [("N has no such tensor", order[0])])

@@ -6,7 +6,10 @@ from hypothesis import strategies as st
 
 from blockmerge.core.matching import match
 from blockmerge.core.pairs import Matching
+from blockmerge.core.plan import make_plan
+from blockmerge.core.recipe import parse_recipe
 from blockmerge.core.vocabulary import RowRun, Tokens, Vocabulary, compare, map_rows
+from blockmerge.errors import PlanError
 from tests.core.checkpoints import checkpoint_of, layers
 
 OWN = {"<s>": 0, "cat": 1, "dog": 2, "sun": 3}
@@ -160,3 +163,19 @@ def test_a_vocabulary_that_cannot_be_read_leaves_all_rows_to_one_model(tokenizer
         f"model.embed_tokens.weight, lm_head.weight, lm_head.bias: all rows are those of {tokenizer.upper()}, "
         f"as {reason}.",
     )
+
+
+def test_rows_that_only_the_owner_has_cannot_stand_under_the_vocabulary_of_the_other() -> None:
+    shapes = {"model.embed_tokens.weight": (5, 8), **layers("model.layers"), "lm_head.weight": (5, 8)}
+    config = {"num_hidden_layers": 3, "vocab_size": 5, "tie_word_embeddings": False}
+    a = checkpoint_of({**shapes, "lm_head.bias": (5,)}, config, vocabulary=Vocabulary("x", OWN))
+    b = checkpoint_of(shapes, config, vocabulary=Vocabulary("y", OTHER))
+
+    assert match(("a", "b"), {"a": a, "b": b}, "a").problems == ()
+    assert match(("a", "b"), {"a": a, "b": b}, "b").problems == (
+        "lm_head.bias has a row for each token of A, but the result has the vocabulary of B, where there is no such "
+        "tensor. Write 'tokenizer: a' under output.",
+    )
+    recipe = parse_recipe("blockmerge: 1\nmodels: {a: A, b: B}\nweights: {layers: 0.5}\noutput: {tokenizer: c}\n")
+    with pytest.raises(PlanError, match=r"^output\.tokenizer: 'c' is none of the models a, b\.$"):
+        make_plan(recipe, {"a": a, "b": b})
