@@ -10,6 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from blockmerge.checkpoints.models import open_models
+from blockmerge.core.plan import make_plan
+from blockmerge.core.recipe import parse_recipe
+from blockmerge.engine.merge import carry_out
+from blockmerge.engine.target import Target
 from tests.merging import merge, plan_merge
 from tests.tiny_models import draw, write_checkpoint, write_json, write_llama
 
@@ -136,3 +141,46 @@ def test_equal_vocabularies_with_other_padding_meet_by_token(tmp_path: Path) -> 
     a, b = weights(tmp_path, "a")[EMBEDDINGS], weights(tmp_path, "b")[EMBEDDINGS]
     expected = np.concatenate([(a[:60].astype(np.float64) + b[:60]) / 2, a[60:]])
     assert np.abs(weights(tmp_path, "out")[EMBEDDINGS] - expected).max() <= 2.0**-23
+
+
+@pytest.mark.parametrize(
+    ("method", "base"), [("linear", None), ("slerp", None), ("karcher", None), ("ties", "a"), ("task_arithmetic", "a")]
+)
+def test_the_order_of_a_vocabulary_does_not_matter_to_any_kind_of_method(
+    tmp_path: Path, method: str, base: str | None
+) -> None:
+    """Whole tensors, rows and single numbers: each kernel sees the same numbers as if the tokens had stood in order."""
+    order = np.random.default_rng(0).permutation(60)
+    for place in ("plain", "shuffled"):
+        for key, seed in (("a", 0), ("b", 1)):
+            write_words(write_llama(tmp_path / place / key, layers=2, vocab=60, dtype="float32", seed=seed), A_TOKENS)
+    folder = tmp_path / "shuffled" / "b"
+    held = dict(weights(tmp_path / "shuffled", "b"))
+    for name in (EMBEDDINGS, HEAD):
+        held[name] = held[name][order]
+    write_checkpoint(folder, held, json.loads((folder / "config.json").read_text()))
+    write_words(folder, [A_TOKENS[row] for row in order])
+    digests = []
+    for place in ("plain", "shuffled"):
+        models = {key: str(tmp_path / place / key) for key in ("a", "b") if key != base}
+        recipe = {
+            "blockmerge": 1,
+            "method": method,
+            "models": models,
+            "base": None if base is None else str(tmp_path / place / base),
+            "weights": {"layers": 0.4} if base is None else {"b": {"layers": 0.4}},
+            "output": {"tokenizer": "a" if base is None else "b"},
+        }
+        digests.append(merged(recipe, tmp_path / place / "out"))
+
+    if base is None:
+        assert digests[0] == digests[1]
+    else:  # the result stands in the shuffled order, as its tokenizer does
+        plain, shuffled = (weights(tmp_path / place, "out") for place in ("plain", "shuffled"))
+        assert np.array_equal(plain[EMBEDDINGS][order], shuffled[EMBEDDINGS])
+
+
+def merged(recipe: Mapping[str, object], out: Path) -> str:
+    parsed = parse_recipe(json.dumps(recipe))
+    plan = make_plan(parsed, open_models(parsed.references))
+    return carry_out(plan, Target(out), report=lambda _: None, is_cancelled=lambda: False).digest
