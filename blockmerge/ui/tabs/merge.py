@@ -91,7 +91,8 @@ class _Page:
         quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         everything = [self.grid, *self.shown]
         gr.on(None, lambda: (gr.Dropdown(choices=self.choices()),) * 2, outputs=[self.a, self.b], **quick)
-        gr.on([self.a.input, self.b.input], self.choose, self.form, everything, **quick)
+        # By default Gradio drops an event while the one before is answered: the second model of a quick person.
+        gr.on([self.a.input, self.b.input], self.choose, self.form, everything, trigger_mode="always_last", **quick)
         self.example.click(self.use_example, self.form, [self.a, self.b, *everything], **quick)
         self.swap.click(self.swap_models, self.form, [self.a, self.b, *everything], **quick)
         gr.on(
