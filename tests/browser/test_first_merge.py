@@ -56,7 +56,7 @@ def paint(page: Page, *points: tuple[float, float]) -> None:
 
 def queue(page: Page) -> None:
     button = page.get_by_role("button", name="Add to queue")
-    expect(button).to_be_enabled(timeout=10_000)
+    expect(button).to_be_enabled(timeout=30_000)
     button.click()
 
 
@@ -72,7 +72,7 @@ def rounded(exact: np.ndarray, dtype: torch.dtype) -> torch.Tensor:
 def test_from_the_example_to_a_result_that_transformers_loads(app: RunningApp, visit: Visit) -> None:
     page = open_merge(visit, app)
     page.get_by_role("button", name="Use the example pair").click()
-    expect(page.get_by_text("These two can be merged.")).to_be_visible(timeout=10_000)
+    expect(page.get_by_text("These two can be merged.")).to_be_visible(timeout=30_000)
 
     paint(page, (0.02, 0.0), (0.15, 0.0), (0.5, 0.4), (0.85, 1.0), (0.98, 1.0))
     expect(page.get_by_text(re.compile(r"% capitals"))).to_be_visible()
@@ -113,7 +113,7 @@ def test_from_the_example_to_a_result_that_transformers_loads(app: RunningApp, v
 def test_all_0_is_a_and_all_1_is_b_to_the_bit(app: RunningApp, visit: Visit, shape: float, parent: str) -> None:
     page = open_merge(visit, app)
     page.get_by_role("button", name="Use the example pair").click()
-    expect(page.get_by_text("These two can be merged.")).to_be_visible(timeout=10_000)
+    expect(page.get_by_text("These two can be merged.")).to_be_visible(timeout=30_000)
 
     paint(page, (0.01, shape), (0.99, shape))
     expect(page.locator("#formula")).to_contain_text("6 layers are copied, 0 computed")
@@ -163,7 +163,7 @@ def test_thirty_layers_as_they_are_shown(tmp_path: Path, visit: Visit, theme: st
     with running_app(tmp_path, (models,)) as app:
         page = open_merge(visit, app, color_scheme=theme, viewport={"width": 1280, "height": 800})
         choose(page, "SmolLM2-135M-Instruct", "SmolLM2-135M-Capitals")
-        expect(page.get_by_text("These two can be merged.")).to_be_visible(timeout=10_000)
+        expect(page.get_by_text("These two can be merged.")).to_be_visible(timeout=30_000)
         paint(page, (0.02, 0.0), (0.15, 0.02), (0.4, 0.35), (0.6, 0.8), (0.8, 1.0), (0.98, 1.0))
 
         expect(page.locator(".lane [data-layer]")).to_have_count(30)
