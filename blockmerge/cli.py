@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,16 +17,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blockmerge.core.methods import METHODS
-from blockmerge.core.progress import Progress
+from blockmerge.core.progress import IsCancelled, Progress
 from blockmerge.errors import BlockmergeError, InputError, RecipeError
+from blockmerge.lasting import made_to_last
 
 if TYPE_CHECKING:
     from blockmerge.core.plan import Plan
+    from blockmerge.core.tensors import Checkpoint
+    from blockmerge.hub.client import Hub
 
 # Without rich markup, errors are plain lines that scripts can read, and help comes in half the time.
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-Model = Annotated[str, typer.Argument(help="A folder with config.json and safetensors files.")]
+Model = Annotated[
+    str, typer.Argument(help="A folder with config.json and weight files, org/name, or org/name@revision.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
 RecipeFile = Annotated[Path, typer.Argument(help="A recipe, version 1; docs/recipe.md explains it.")]
 
@@ -50,11 +55,10 @@ def _exit_codes() -> Iterator[None]:
 @app.command()
 def inspect(model: Model, as_json: AsJson = False) -> None:
     """Show stacks, layers, modules, rows, dtype, size and vocabulary: the names that a recipe may use."""
-    from blockmerge.checkpoints.models import open_models
     from blockmerge.core.describe import count_text, describe_checkpoint, size_text
 
     with _exit_codes():
-        value = describe_checkpoint(open_models({"model": model})["model"])
+        value = describe_checkpoint(_open_models({"model": model})["model"])
     if as_json:
         typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
         return
@@ -75,7 +79,7 @@ def inspect(model: Model, as_json: AsJson = False) -> None:
 
 @app.command()
 def template(
-    models: Annotated[list[str], typer.Argument(help="The models, one folder each.")],
+    models: Annotated[list[str], typer.Argument(help="The models: folders, org/name, or org/name@revision.")],
     base: Annotated[
         str | None, typer.Option(help="The model that the others were tuned from, for methods that need it.")
     ] = None,
@@ -85,7 +89,6 @@ def template(
     ] = None,
 ) -> None:
     """Write a recipe for some models, to be edited by hand: every layer on a line of its own, all at 0.5."""
-    from blockmerge.checkpoints.models import open_models
     from blockmerge.core.blocks import list_blocks
     from blockmerge.core.plan import check_models
     from blockmerge.core.template import write_template
@@ -98,8 +101,10 @@ def template(
         if problems:
             raise RecipeError(*problems)
         references = keys if base is None else {"base": base, **keys}
-        layout = check_models(tuple(references), open_models(references))
-        text = write_template(keys, method, list_blocks(layout), base)
+        opened = _open_models(references)
+        layout = check_models(tuple(references), opened)
+        pinned = {key: str(opened[key].origin or reference) for key, reference in references.items()}
+        text = write_template({key: pinned[key] for key in keys}, method, list_blocks(layout), pinned.get("base"))
         if output is None:
             typer.echo(text, nl=False)
         else:
@@ -116,13 +121,26 @@ def _write_new(path: Path, text: str) -> None:
         raise RecipeError(f"{path} cannot be written: {error.strerror}. Choose another name.") from error
 
 
-def _plan(recipe: Path) -> "Plan":
-    from blockmerge.checkpoints.models import open_models
-    from blockmerge.core.plan import make_plan
-    from blockmerge.core.recipe import parse_recipe
+def _open_models(references: Mapping[str, str]) -> "Mapping[str, Checkpoint]":
+    from blockmerge.hub.anywhere import open_anywhere
 
-    parsed = parse_recipe(_read_text(recipe))
-    return make_plan(parsed, open_models(parsed.references))
+    return open_anywhere(references, _hub)
+
+
+def _hub() -> "Hub":
+    from blockmerge.hub.client import own_hub
+    from blockmerge.settings import read_settings
+
+    return own_hub(read_settings(os.environ).home / "hub")
+
+
+def _plan(recipe: Path) -> "Plan":
+    with made_to_last():
+        from blockmerge.core.plan import make_plan
+        from blockmerge.core.recipe import parse_recipe
+
+        parsed = parse_recipe(_read_text(recipe))
+        return make_plan(parsed, _open_models(parsed.references))
 
 
 def _read_text(path: Path) -> str:
@@ -171,18 +189,20 @@ def merge(  # noqa: PLR0913 - one for each option
     from blockmerge.engine.first_reads import begin_reading
     from blockmerge.engine.target import Target, check_target
 
-    cancelled = _on_signals()
+    stopped = _on_signals()
     target = Target(out, overwrite, discard)
     with _exit_codes():
         check_device(device)
         made = _plan(recipe)
         check_target(made, target)
+        made = _with_weights(made, out, lambda: bool(stopped), as_json)
         begin_reading(made)
         # Only now, as whoever is refused need not wait for torch.
-        from blockmerge.engine.merge import carry_out
+        with made_to_last():
+            from blockmerge.engine.merge import carry_out
 
         with _progress_bar(made.nbytes, hidden=as_json) as report:
-            result = carry_out(made, target, report=report, is_cancelled=lambda: bool(cancelled))
+            result = carry_out(made, target, report=report, is_cancelled=lambda: False, is_paused=lambda: bool(stopped))
     value = {"path": str(out), "digest": result.digest, "bytes": result.nbytes, "seconds": dict(result.seconds)}
     for warning in result.warnings:
         typer.echo(warning, err=True)
@@ -190,6 +210,14 @@ def merge(  # noqa: PLR0913 - one for each option
         typer.echo(json.dumps(value | {"warnings": list(result.warnings)}, ensure_ascii=False))
     else:
         typer.echo(f"{out}: {size_text(result.nbytes)} in {sum(result.seconds.values()):.1f} s, digest {result.digest}")
+
+
+def _with_weights(made: "Plan", out: Path, is_cancelled: IsCancelled, as_json: bool) -> "Plan":
+    """The same plan with the weights of every model on this machine."""
+    from blockmerge.hub.anywhere import bring_here
+
+    with _progress_bar(0, hidden=as_json) as report:
+        return bring_here(made, _hub, out, report=report, is_cancelled=is_cancelled)
 
 
 def _on_signals() -> list[int]:
@@ -207,6 +235,9 @@ def _on_signals() -> list[int]:
 
 @contextmanager
 def _progress_bar(total: int, hidden: bool) -> Iterator[Any]:
+    if hidden or not sys.stderr.isatty():
+        yield lambda _: None
+        return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as Bar
@@ -218,8 +249,7 @@ def _progress_bar(total: int, hidden: bool) -> Iterator[Any]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    console = Console(stderr=True)
-    with Bar(*columns, console=console, disable=hidden or not console.is_terminal) as bar:
+    with Bar(*columns, console=Console(stderr=True)) as bar:
         tasks: dict[str, Any] = {}
 
         def report(progress: Progress) -> None:
@@ -234,12 +264,16 @@ def _progress_bar(total: int, hidden: bool) -> Iterator[Any]:
 @app.command()
 def diff(a: Model, b: Model, as_json: AsJson = False) -> None:
     """Show how far apart two models are, block by block: ‖A − B‖ / ‖A‖ and the cosine."""
-    from blockmerge.checkpoints.models import open_models
     from blockmerge.core.describe import difference_sentences
     from blockmerge.settings import read_settings
 
     with _exit_codes():
-        opened = open_models({"a": a, "b": b})
+        opened = _open_models({"a": a, "b": b})
+        if any(held.is_headers_only for held in opened.values()):
+            from blockmerge.hub.sources import with_weights
+
+            with _progress_bar(0, hidden=as_json) as report:
+                opened = with_weights(opened, _hub(), report=report, is_cancelled=lambda: False)
         cache = read_settings(os.environ).home / "differences"
         # Only now, and only here: torch takes most of a second to import.
         from blockmerge.engine.difference import measure
@@ -271,9 +305,10 @@ def verify(
             verified = verify_folder(folder, report=report, read_data=read_data)
         warnings = [f"{name} holds {count} values that are NaN or Inf." for name, count in verified.nonfinite.items()]
         if load:
-            from blockmerge.engine.loading import check_loading
+            from blockmerge.engine.loading import Transformers, check_loading
 
-            warnings += check_loading(folder)
+            with Transformers() as transformers:
+                warnings += check_loading(folder, transformers)
     for warning in warnings:
         typer.echo(warning, err=True)
     digest = verified.manifest.result_digest
@@ -284,6 +319,47 @@ def verify(
     read = "every byte was read" if read_data else "headers and side files were read"
     typer.echo(f"{folder} is whole: {len(verified.manifest.tensors)} tensors, {size_text(verified.nbytes)}; {read}.")
     typer.echo(f"digest {digest}")
+
+
+@app.command()
+def push(  # noqa: PLR0913 - one for each option
+    folder: Annotated[Path, typer.Argument(help="The folder of a result.")],
+    repository: Annotated[str, typer.Argument(metavar="ORG/NAME", help="Where to on the Hub.")],
+    public: Annotated[bool, typer.Option("--public", help="A new repository is for all to see.")] = False,
+    pull_request: Annotated[
+        bool, typer.Option("--pull-request", help="Ask the owner of the repository to take it in.")
+    ] = False,
+    licence: Annotated[
+        str | None, typer.Option("--license", help="Of the result, where its models have different ones.")
+    ] = None,
+    card: Annotated[
+        Path | None, typer.Option("--card", help="A card that you wrote, with its licence in it; see --preview.")
+    ] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Print the card, and send nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Upload a result with its card, into a new private repository or as a commit to one that is there."""
+    with _exit_codes():
+        from blockmerge.hub.publish import Wish, preview_card, publish
+
+        hub = _hub()
+        wish = Wish(repository, licence, public, pull_request, None if card is None else _read_text(card))
+        if preview:
+            typer.echo(preview_card(hub, folder, wish), nl=False)
+            return
+        cancelled = _on_signals()
+        with _progress_bar(0, hidden=as_json) as report:
+            pushed = publish(hub, folder, wish, report=report, is_cancelled=lambda: bool(cancelled))
+    if public and pushed.is_private:
+        typer.echo(
+            f"{pushed.repository} was there and is private. It stays so; its owner can change that on the Hub.",
+            err=True,
+        )
+    if as_json:
+        typer.echo(json.dumps(asdict(pushed), ensure_ascii=False))
+        return
+    kind = "private" if pushed.is_private else "public"
+    typer.echo(f"{pushed.address} ({'new, ' if pushed.is_new else ''}{kind})")
 
 
 @app.command()

@@ -6,14 +6,18 @@ BlockmergeError
 │   ├── CheckpointError     a model's files cannot be read as a checkpoint
 │   ├── PlanError           these checkpoints cannot be merged by this recipe
 │   ├── OutputExistsError   the result's folder is there already
+│   ├── HubRefusalError     the Hub has no such thing, or not for this person
+│   │   └── SignInError     a token is missing, has expired, or may not do this
 │   ├── SettingsError       an environment variable or a command-line option is wrong
 │   └── JobRequestError     what was asked of a job cannot be done
-└── RunError                something went wrong while merging (exit 1)
-    ├── SourceChangedError  an input changed while it was read
-    ├── StorageError        the disk is full, or refused a read or a write
-    ├── VerifyError         the result is not what the plan says
-    ├── MergeCancelledError somebody asked to stop, and nothing stays
-    └── MergePausedError    somebody asked to stop, and what is finished stays
+├── RunError                something went wrong while merging (exit 1)
+│   ├── SourceChangedError  an input changed while it was read
+│   ├── StorageError        the disk is full, or refused a read or a write
+│   ├── HubError            the Hub could not be reached, or failed
+│   ├── VerifyError         the result is not what the plan says
+│   ├── MergeCancelledError somebody asked to stop, and nothing stays
+│   └── MergePausedError    somebody asked to stop, and what is finished stays
+└── TryError                a model cannot be tried, or has no answer
 """
 
 
@@ -45,6 +49,14 @@ class OutputExistsError(InputError):
     pass
 
 
+class HubRefusalError(InputError):
+    pass
+
+
+class SignInError(HubRefusalError):
+    pass
+
+
 class SettingsError(InputError):
     pass
 
@@ -65,6 +77,10 @@ class StorageError(RunError):
     pass
 
 
+class HubError(RunError):
+    pass
+
+
 class VerifyError(RunError):
     pass
 
@@ -75,3 +91,7 @@ class MergeCancelledError(RunError):
 
 class MergePausedError(RunError):
     pass
+
+
+class TryError(BlockmergeError):
+    """A model cannot be tried, or has no answer; nothing else is affected."""

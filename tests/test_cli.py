@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from blockmerge.checkpoints.manifest import Manifest, write_manifest
 from blockmerge.core.methods import METHODS
 from tests.engine.merges import contents, recipe_text
 from tests.engine.oracle import read_raw
@@ -149,7 +150,7 @@ def test_a_merge_as_json_says_where_what_and_how_long(
 
     assert value.keys() == {"path", "digest", "bytes", "seconds", "warnings"}
     assert (value["path"], value["bytes"], value["warnings"]) == (str(Path("new/out")), 82496, [])
-    assert value["seconds"].keys() == {"check", "merge", "verify"}
+    assert value["seconds"].keys() == {"check", "merge", "sync", "verify"}
     assert value["digest"] == json.loads((tmp_path / "new/out/blockmerge.json").read_text())["result_digest"]
     assert read_raw(tmp_path / "new/out") == read_raw(models[1])
 
@@ -237,11 +238,19 @@ def test_what_is_in_the_way_is_kept_unless_told_otherwise(tmp_path: Path, recipe
     for folder in (out, partial):
         folder.mkdir()
         (folder / "mine.txt").write_text("mine")
-    before = contents(tmp_path)
 
+    foreign = run("merge", recipe, "--out", out, "--overwrite")
+    write_manifest(out, Manifest("0", "", "0", "", {}))
+    before = contents(tmp_path)
     taken = run("merge", recipe, "--out", out)
     unfinished = run("merge", recipe, "--out", out, "--overwrite")
 
+    assert foreign == (
+        2,
+        "",
+        f"{out} holds no result of blockmerge, so it is not replaced. "
+        "Choose another name, or delete that folder yourself.\n",
+    )
     assert taken == (2, "", f"{out} exists already. Choose another name, or add --overwrite to replace it.\n")
     assert unfinished == (
         2,
@@ -273,12 +282,13 @@ def test_numbers_that_are_not_finite_fail_the_merge_or_are_warned_of(tmp_path: P
     refuse, warn = tmp_path / "refuse.yaml", tmp_path / "warn.yaml"
     refuse.write_text(recipe_text(a, b, 0.5))
     warn.write_text(recipe_text(a, b, 0.5, nonfinite="warn"))
-    sentence = "lm_head.weight: 1 of 2,048 values came out as NaN or Inf, or do not fit float32.\n"
+    sentence = "lm_head.weight of a holds 1 NaN or Inf value.\n"
 
     assert run("merge", refuse, "--out", tmp_path / "out") == (
         1,
         "",
-        f"{sentence}Choose other weights, or write 'nonfinite: warn' under output to keep them.\n",
+        f"{sentence}Leave that model out there, with a weight that copies another, or write 'nonfinite: warn' under "
+        "output to keep them.\n",
     )
     assert not (tmp_path / "out").exists()
 
@@ -314,7 +324,9 @@ def large_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_merge_leaves_nothing_and_says_so(tmp_path: Path, large_recipe: Path, number: int) -> None:
+def test_an_interrupted_merge_says_so_and_goes_on_when_it_is_started_again(
+    tmp_path: Path, large_recipe: Path, number: int
+) -> None:
     out = tmp_path / "new" / "out"
     shard = tmp_path / "new" / "out.partial" / "model.safetensors"
 
@@ -326,5 +338,7 @@ def test_an_interrupted_merge_leaves_nothing_and_says_so(tmp_path: Path, large_r
         printed, said = process.communicate(timeout=30)
 
     assert (process.returncode, printed) == (1, "")
-    assert said == "The merge was cancelled. The unfinished result is removed.\n"
-    assert list(tmp_path.iterdir()) == []
+    assert said == "The merge was stopped. Started again, it goes on from what is finished.\n"
+    assert not out.exists()
+    assert run("merge", large_recipe, "--out", out)[0] == 0
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["out"]

@@ -6,24 +6,22 @@ The child never runs what a pickle asks for; a file that wants to is refused by 
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import blockmerge
 from blockmerge.checkpoints.files import opened
 from blockmerge.checkpoints.safetensors import MAX_TENSORS, Header, check_name
 from blockmerge.checkpoints.strict_json import shown
-from blockmerge.core.tensors import DTYPE_BY_CODE, ShardFile, TensorSpec
+from blockmerge.child_environment import child_command, child_environment
+from blockmerge.core.tensors import DTYPE_BY_CODE, HEADERS_ONLY, ShardFile, TensorSpec
 from blockmerge.errors import CheckpointError
 
 READER = "blockmerge.engine.pickled"
 TIMEOUT = 300  # seconds; reading a header takes less than one, importing torch a few
 
 _POINTER = b"version "  # how a Git LFS pointer begins
-_PACKAGE_ROOT = str(Path(blockmerge.__file__).resolve().parent.parent)
 
 
 def read_bin_headers(folder: Path, names: Iterable[str]) -> Mapping[str, Header]:
@@ -61,16 +59,16 @@ def _identify(path: Path) -> ShardFile:
 @lru_cache(maxsize=64)
 def _ask(folder: Path, files: tuple[ShardFile, ...]) -> tuple[Mapping[str, Any], ...]:
     """The child's answers in order; where it died, the last one says so."""
-    request = json.dumps([str(folder / file.name) for file in files])
-    paths = [_PACKAGE_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths_to_read = [str(folder / file.name) for file in files]
+    request = json.dumps({"paths": paths_to_read, "headers_only": (folder / HEADERS_ONLY).is_file()})
     try:
         child = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", READER],
+            child_command(READER, "-W", "ignore"),
             input=f"{request}\n",
             capture_output=True,
             text=True,
             timeout=TIMEOUT,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "CUDA_VISIBLE_DEVICES": ""},
+            env=child_environment(os.environ, CUDA_VISIBLE_DEVICES=""),
             check=False,
         )
     except subprocess.TimeoutExpired:

@@ -56,7 +56,7 @@ def open_new(path: Path) -> int:
     except FileExistsError as error:
         raise StorageError(f"{path} exists already. Nothing was overwritten.") from error
     except OSError as error:
-        raise _failure(f"{path.name} cannot be created", error) from error
+        raise disk_failure(f"{path.name} cannot be created", error) from error
 
 
 def open_to_change(path: Path) -> int:
@@ -64,7 +64,7 @@ def open_to_change(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | _BINARY | getattr(os, "O_NOFOLLOW", 0))
     except OSError as error:
-        raise _failure(f"{path.name} cannot be opened", error) from error
+        raise disk_failure(f"{path.name} cannot be opened", error) from error
 
 
 def read_into(fd: int, view: memoryview, offset: int) -> None:
@@ -73,7 +73,7 @@ def read_into(fd: int, view: memoryview, offset: int) -> None:
         try:
             count = _read_some(fd, view, offset)
         except OSError as error:
-            raise _failure("A file could not be read", error) from error
+            raise disk_failure("A file could not be read", error) from error
         if count == 0:
             raise SourceChangedError(
                 "A source file became shorter while it was read. Let nothing change the models during a merge, "
@@ -111,7 +111,7 @@ def write_all(fd: int, view: memoryview, offset: int) -> None:
         try:
             count = _write_some(fd, view, offset)
         except OSError as error:
-            raise _failure("A file could not be written", error) from error
+            raise disk_failure("A file could not be written", error) from error
         view, offset = view[count:], offset + count
 
 
@@ -163,7 +163,7 @@ def allocate(fd: int, size: int) -> None:
             raise StorageError(
                 f"The disk is full: {_missing(fd, size)}. Free some space, or choose a folder on another disk."
             ) from error
-        raise _failure(f"A file of {size / 1e9:.2f} GB could not be made", error) from error
+        raise disk_failure(f"A file of {size / 1e9:.2f} GB could not be made", error) from error
 
 
 def _reserve(fd: int, size: int) -> bool:
@@ -198,7 +198,7 @@ def sync_file(fd: int) -> None:
     try:
         os.fsync(fd)
     except OSError as error:
-        raise _failure("A file could not be written", error) from error
+        raise disk_failure("A file could not be written", error) from error
 
 
 def sync_folder(path: Path) -> None:
@@ -213,10 +213,11 @@ def sync_folder(path: Path) -> None:
             os.close(fd)
     except OSError as error:
         if error.errno not in _CANNOT_SYNC:
-            raise _failure(f"{path} could not be written", error) from error
+            raise disk_failure(f"{path} could not be written", error) from error
 
 
-def _failure(what: str, error: OSError) -> StorageError:
+def disk_failure(what: str, error: OSError) -> StorageError:
+    """The sentence for an error of the system: what could not be done, why, and what to do."""
     if error.errno in _FULL:
         return StorageError(f"{what}: the disk is full. Free some space, or choose a folder on another disk.")
     return StorageError(f"{what}: {error.strerror}. Check the disk, or choose a folder on another one.")

@@ -20,11 +20,14 @@ from blockmerge.checkpoints.shards import BIN_INDEX, INDEX, Shards, read_shards
 from blockmerge.checkpoints.side_files import find_side_files, leads_out
 from blockmerge.checkpoints.strict_json import read_object
 from blockmerge.checkpoints.tokenizers import identify_vocabulary
-from blockmerge.core.tensors import Checkpoint, ShardFile, TensorSpec
+from blockmerge.core.config_hints import read_hints
+from blockmerge.core.heads import is_tied
+from blockmerge.core.tensors import HEADERS_ONLY, Checkpoint, ShardFile, TensorSpec
 from blockmerge.errors import CheckpointError, SourceChangedError
 
 CONFIG = "config.json"
 MAX_TABLE = 16 * 2**20  # bytes of a tensor of whole numbers
+SAMPLE = 2**16  # bytes
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
@@ -47,6 +50,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         problems += [refusal for refusal in _refusals(config, shards.tensors) if refusal]
     if problems or config is None or shards is None:
         raise CheckpointError(*problems)
+    is_headers_only = (folder / HEADERS_ONLY).is_file()
     return Checkpoint(
         folder=folder,
         config=config,
@@ -60,7 +64,9 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         header_digest=_digest(shards.tensors.values()),
         warnings=shards.warnings,
         vocabulary=identify_vocabulary(folder, [file.name for file in side.files]),
-        integers=_digest_integers(folder, shards),
+        integers={} if is_headers_only else _digest_integers(folder, shards),
+        is_headers_only=is_headers_only,
+        samples={} if is_headers_only else _sample_copies(folder, config, shards),
     )
 
 
@@ -71,6 +77,29 @@ def _digest_integers(folder: Path, shards: Shards) -> Mapping[str, str]:
         if tensor.dtype.is_integer and tensor.nbytes <= MAX_TABLE and not shards.headers[tensor.file].whole:
             with opened(folder / tensor.file) as fd:
                 digests[tensor.name] = read_digest(fd, tensor.offset, tensor.nbytes)
+    return digests
+
+
+def check_whole(checkpoint: Checkpoint) -> None:
+    """Raises CheckpointError where the weights themselves are not here."""
+    if checkpoint.is_headers_only:
+        raise CheckpointError(
+            f"Of {checkpoint.name} only the headers are in {checkpoint.folder}. Name it as org/name, or download it."
+        )
+
+
+def _sample_copies(folder: Path, config: Mapping[str, object], shards: Shards) -> Mapping[str, str]:
+    """Where the config says that embeddings and head are one, the beginnings of what may be two copies of them."""
+    if is_tied(config) is not True:
+        return {}
+    vocabularies = read_hints(config).vocabularies
+    found = [tensor for tensor in shards.tensors.values() if len(tensor.shape) == 2 and tensor.shape[0] in vocabularies]
+    shapes = [tensor.shape for tensor in found]
+    digests: dict[str, str] = {}
+    for tensor in found:
+        if shapes.count(tensor.shape) > 1 and not shards.headers[tensor.file].whole:
+            with opened(folder / tensor.file) as fd:
+                digests[tensor.name] = read_digest(fd, tensor.offset, min(tensor.nbytes, SAMPLE))
     return digests
 
 
@@ -139,8 +168,5 @@ def _refusals(config: Mapping[str, object], tensors: Mapping[str, TensorSpec]) -
 
 
 def _digest(tensors: Iterable[TensorSpec]) -> str:
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        line = json.dumps([tensor.name, tensor.dtype.code, tensor.shape, tensor.offset], separators=(",", ":"))
-        digest.update(f"{line}\n".encode())
-    return digest.hexdigest()
+    entries = [(tensor.name, tensor.dtype.code, tensor.shape, tensor.offset) for tensor in tensors]
+    return hashlib.sha256(json.dumps(entries, separators=(",", ":")).encode()).hexdigest()

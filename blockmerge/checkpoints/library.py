@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from blockmerge.checkpoints.folder import CONFIG, open_checkpoint
+from blockmerge.checkpoints.models import is_there
 from blockmerge.core.tensors import Checkpoint
 from blockmerge.errors import CheckpointError
 
@@ -51,6 +52,25 @@ class Library:
                 "folders with BLOCKMERGE_MODELS."
             )
         return folder
+
+    def has(self, reference: str) -> bool:
+        """Whether a model or a folder of this name is here. Where paths are no names, no path is looked at."""
+        return reference in self.offered() or (self._any_path and is_there(reference))
+
+    def takes_seconds(self, reference: str) -> bool:
+        """Whether opening it will: a process of its own, which imports torch, reads the headers of .bin files."""
+        try:
+            folder = self.find(reference)
+            kinds = {path.suffix for path in folder.iterdir()}
+        except (CheckpointError, OSError):
+            return False  # opening it will tell why
+        known = self._opened.get(folder)
+        is_known = known is not None and known[0] == _state_of(folder)
+        return not is_known and ".bin" in kinds and ".safetensors" not in kinds
+
+    def open_named(self, reference: str) -> Checkpoint:
+        """Find and open. Raises CheckpointError."""
+        return self.open(self.find(reference))
 
     def open(self, folder: Path) -> Checkpoint:
         """open_checkpoint, from memory where nothing changed since. Raises CheckpointError."""

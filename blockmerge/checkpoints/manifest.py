@@ -44,7 +44,8 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`recipe` is the canonical recipe. `files` is filled by write_manifest: all files of the folder but this one."""
+    """`recipe` is the canonical recipe, `mergekit` the same merge in mergekit's grammar, empty where there is none.
+    `files` is filled by write_manifest: all files of the folder but this one."""
 
     version: str
     recipe: str
@@ -52,6 +53,7 @@ class Manifest:
     processor: str
     tensors: Mapping[str, TensorEntry]
     files: Mapping[str, FileEntry] = field(default_factory=dict)
+    mergekit: str = ""
 
     @property
     def result_digest(self) -> str:
@@ -95,6 +97,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "blockmerge": _FORMAT,
         "version": manifest.version,
         "recipe": manifest.recipe,
+        **({"mergekit": manifest.mergekit} if manifest.mergekit else {}),
         "result_digest": manifest.result_digest,
         "torch": manifest.torch,
         "processor": manifest.processor,
@@ -104,7 +107,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
             for name, entry in manifest.tensors.items()
         },
     }
-    write_new(folder / MANIFEST, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    write_new(folder / MANIFEST, _lines(value).encode())
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -126,7 +129,20 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _json(shape: tuple[int, ...]) -> str:
-    return json.dumps(shape, separators=(",", ":"))
+    return f"[{','.join(map(str, shape))}]"
+
+
+def _lines(value: Mapping[str, object]) -> str:
+    """JSON with a line for each file and tensor; json's own indentation takes ten times as long."""
+    text = json.JSONEncoder(ensure_ascii=False).encode
+    entries = []
+    for key, held in value.items():
+        if isinstance(held, Mapping):
+            inner = ",\n".join(f"  {text(name)}: {text(entry)}" for name, entry in held.items())
+            entries.append(f" {text(key)}: {{\n{inner}\n }}")
+        else:
+            entries.append(f" {text(key)}: {text(held)}")
+    return "{\n" + ",\n".join(entries) + "\n}\n"
 
 
 def _files_in(folder: Path) -> Iterable[tuple[str, FileEntry]]:
@@ -164,6 +180,7 @@ def _manifest(value: Mapping[str, object]) -> Manifest:
                 processor,
                 {name: _tensor(name, entry) for name, entry in tensors.items()},
                 {name: _file(name, entry) for name, entry in files.items()},
+                str(value.get("mergekit", "")),
             )
     raise VerifyError(f"{MANIFEST} lacks what every manifest says: version, recipe, torch, processor, files, tensors.")
 

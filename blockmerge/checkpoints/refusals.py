@@ -4,13 +4,14 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from blockmerge.core.config_hints import read_hints
+from blockmerge.core.name_kinds import find_kinds
 from blockmerge.core.tensors import DType, TensorSpec
 
 MAX_LAYERS = 1_000
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w.-]+)?")
 _LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-_GLUED = re.compile(r"(?<=[A-Za-z])_(\d+)(?=\.|$)")  # layers_3 is layers.3
 
 _BIN_WEIGHTS = re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin")
 
@@ -103,28 +104,26 @@ def _quantised(method: str) -> str:
 def refuse_depth(config: Mapping[str, object], names: Iterable[str]) -> str:
     """Why the config's number of layers cannot be true; empty where it can, or where the config says none."""
     said = next((config[key] for key in _LAYER_COUNTS if config.get(key) is not None), None)
-    if said is None:
+    if said is None or isinstance(said, Mapping):  # of LXMERT, which names each stack in its own words
         return ""
     lists = _numbered(names)
     # A list of one may be a layer that the model runs many times, as ALBERT does.
     depths = {len(indices) for indices in lists.values() if len(indices) > 1}
+    # A number for each stack stands under another key; those of towers, in their own configs, tell nothing of this one.
+    known = read_hints({key: value for key, value in config.items() if not key.endswith("_config")}).depths
     if isinstance(said, int) and 1 <= said <= MAX_LAYERS:
         ahead = config.get("num_nextn_predict_layers")
-        if not depths or said in depths or (isinstance(ahead, int) and said + ahead in depths):
+        if not depths or known & depths or (isinstance(ahead, int) and said + ahead in depths):
             return ""
     said_text = f"{said:,}" if isinstance(said, int) else ascii(said)[:40]
     held = len(max(lists.values(), key=len, default=()))
     return f"config.json says {said_text} layers, the files hold {held:,}. Use the config.json that belongs to them."
 
 
-def _numbered(names: Iterable[str]) -> Mapping[str, Collection[str]]:
-    """Everything that counts in the names: "model.layers" → {"0", "1", …}; earlier numbers are written as *."""
-    lists: dict[str, set[str]] = {}
-    for name in names:
-        path: list[str] = []
-        for part in _GLUED.sub(r".\1", name).split("."):
-            if part.isdecimal():
-                lists.setdefault(".".join(path), set()).add(part)
-                part = "*"
-            path.append(part)
+def _numbered(names: Iterable[str]) -> Mapping[str, Collection[int]]:
+    """Everything that counts in the names: "model.layers" → {0, 1, …}."""
+    lists: dict[str, set[int]] = {}
+    for kind in find_kinds({name: name for name in names}):
+        for at, spot in enumerate(kind.spots):
+            lists.setdefault(spot.prefix, set()).update(numbers[at] for numbers in kind.numbers.values())
     return lists

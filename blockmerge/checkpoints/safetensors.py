@@ -7,10 +7,11 @@ tensors. Format: https://github.com/huggingface/safetensors#format
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from blockmerge.checkpoints.files import opened, read_into
 from blockmerge.checkpoints.strict_json import parse_object, shown
@@ -134,9 +135,7 @@ def check_name(name: str, file: str) -> str:
 def _tensor(name: str, entry: object, file: str, start: int) -> TensorSpec:
     check_name(name, file)
     match entry:
-        case {"dtype": str(code), "shape": [*shape], "data_offsets": [begin, end]} if _are_counts(
-            shape
-        ) and _are_counts([begin, end]):
+        case {"dtype": str(code), "shape": [*shape], "data_offsets": [begin, end]} if _are_counts([*shape, begin, end]):
             return _checked(TensorSpec(name, _dtype(code, name, file), tuple(shape), file, start + begin), end - begin)
     raise CheckpointError(
         f"{shown(name)} in {file} is not described as a tensor: dtype, shape and two data_offsets, all of them "
@@ -144,8 +143,8 @@ def _tensor(name: str, entry: object, file: str, start: int) -> TensorSpec:
     )
 
 
-def _are_counts(values: Iterable[object]) -> bool:
-    return all(type(value) is int and value >= 0 for value in values)  # type(), as True is an int
+def _are_counts(values: Sequence[Any]) -> bool:
+    return set(map(type, values)) == {int} and min(values) >= 0  # type(), as True is an int
 
 
 def _dtype(code: str, name: str, file: str) -> DType:
@@ -155,10 +154,12 @@ def _dtype(code: str, name: str, file: str) -> DType:
 
 
 def _checked(tensor: TensorSpec, nbytes: int) -> TensorSpec:
+    elements = tensor.elements
     # Zeros count as ones: libraries multiply the sizes in 64 bits, in any order.
-    if len(tensor.shape) > MAX_RANK or math.prod(max(size, 1) for size in tensor.shape) > MAX_ELEMENTS:
+    most = elements or math.prod(max(size, 1) for size in tensor.shape)
+    if len(tensor.shape) > MAX_RANK or most > MAX_ELEMENTS:
         raise CheckpointError(f"{shown(tensor.name)} in {tensor.file} has an impossible shape. Download it again.")
-    if tensor.elements * tensor.dtype.bits != nbytes * 8:
+    if elements * tensor.dtype.bits != nbytes * 8:
         raise CheckpointError(
             f"{shown(tensor.name)} in {tensor.file} has {nbytes:,} bytes, but its shape {list(tensor.shape)} in "
             f"{tensor.dtype.label} takes {tensor.elements * tensor.dtype.bits / 8:,.0f}. Download it again."

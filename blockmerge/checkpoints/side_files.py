@@ -28,7 +28,7 @@ WEIGHT_SUFFIXES = frozenset(
     }
 )
 _CODE_SUFFIXES = frozenset({".py", ".pyc", ".so", ".dll", ".dylib", ".pkl", ".pickle"})  # unpickling runs code
-_DESCRIBING = frozenset({"README.md", "blockmerge.json"})
+_DESCRIBING = frozenset({"README.md", "blockmerge.json", "mergekit_config.yml"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +69,18 @@ def find_side_files(folder: Path, shards: Collection[str]) -> SideFiles:
 def leads_out(path: Path, root: Path) -> bool:
     """Is this a link to a file outside `root`, a folder without links in its path?
 
-    The Hugging Face cache is allowed: its snapshot folders hold links to the files in `blobs` beside `snapshots`.
+    The Hugging Face cache is allowed: its snapshot folders hold links to the files in `blobs` beside `snapshots`, and
+    those that several repositories share lie in folders of two characters in `blobs` beside the repositories.
     """
     target = Path(os.path.realpath(path))
-    is_in_cache = root.parent.name == "snapshots" and target.parent == root.parent.parent / "blobs"
-    return not (target.is_relative_to(root) or is_in_cache)
+    return not (target.is_relative_to(root) or _is_in_cache(target, root))
+
+
+def _is_in_cache(target: Path, root: Path) -> bool:
+    if root.parent.name != "snapshots" or len(root.parents) < 3:
+        return False
+    repository, cache = root.parents[1:3]
+    return target.parent == repository / "blobs" or target.parent.parent == cache / "blobs"
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:

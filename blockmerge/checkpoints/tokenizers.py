@@ -17,7 +17,8 @@ MAX_BYTES = 100 * 10**6
 
 _WHOLE = ("tokenizer.json",)
 _PARTS = ("vocab.json", "vocab.txt", "tokenizer.model", "spiece.model")
-# Formats that say which tokens there are, but not by a reader of ours which row each has.
+# Formats that say which tokens there are, but not which row each has: XLM-R and mBART put the pieces of
+# sentencepiece.bpe.model one row further and move the special ones, and the others' special tokens stand in code.
 _UNREAD = ("sentencepiece.bpe.model", "tekken.json", "source.spm", "vocab-src.json")
 _ADDED = "added_tokens.json"
 _CONFIG = "tokenizer_config.json"
@@ -26,7 +27,7 @@ _PIECE, _TEXT = 1, 1  # field numbers of sentencepiece_model.proto: ModelProto.p
 
 def identify_vocabulary(folder: Path, files: Collection[str]) -> Vocabulary:
     """A digest of the files that hold the vocabulary; its tokens are left to read_vocabulary."""
-    names = _choose(files)
+    names = vocabulary_files(files)
     if not names:
         return Vocabulary()
     digest = hashlib.sha256()
@@ -42,12 +43,13 @@ def read_vocabulary(folder: Path, files: Collection[str]) -> Vocabulary:
     if not known.digest:
         return known
     try:
-        return Vocabulary(known.digest, _tokens(folder, _choose(files)))
+        return Vocabulary(known.digest, _tokens(folder, vocabulary_files(files)))
     except CheckpointError as error:
         return Vocabulary(known.digest, None, " ".join(error.problems).rstrip("."))
 
 
-def _choose(files: Collection[str]) -> tuple[str, ...]:
+def vocabulary_files(files: Collection[str]) -> tuple[str, ...]:
+    """Those of the files that are read, in this order."""
     for name in (*_WHOLE, *_PARTS, *_UNREAD, *sorted(file for file in files if file.endswith(".tiktoken"))):
         if name in files:
             more = () if name in _WHOLE else (_ADDED, _CONFIG)

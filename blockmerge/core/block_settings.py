@@ -10,12 +10,14 @@ from blockmerge.core.methods import METHODS
 from blockmerge.core.parameters import Parameters, is_in_range, range_text, read_parameters
 from blockmerge.core.recipe import Lines, Recipe, suggestion
 
+_Told = tuple[tuple[float, ...], tuple[float, ...]]  # what a tensor's lines of weights, and of parameters, say
+
 _ROUNDING = 1e-6  # how far shares written in decimals may miss a sum of 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class BlockSetting:
-    """For one tensor: a number per model, or for a strength the strength alone."""
+    """A number per model, or for a strength the strength alone. One object for all tensors that are told the same."""
 
     weights: tuple[float, ...]
     parameters: Mapping[str, Value]
@@ -50,25 +52,30 @@ def settle_blocks(recipe: Recipe, layout: Layout) -> BlockSettings | tuple[str, 
         problems += _check_ranges(method, lines, varied)
     if problems:
         return tuple(problems)
-    by_name: Mapping[str, BlockSetting] = {
-        name: BlockSetting(
-            tuple(line.by_name[name] for line in lines.values()),
-            {**parameters.values, **{path.partition(".")[2]: line.by_name[name] for path, line in varied.items()}}
-            if varied
-            else parameters.values,
-        )
-        for name in layout.places
+    # Thousands of tensors share a setting, so each is made and checked once.
+    told = dict(zip(layout.places, zip(_rows(lines, layout), _rows(varied, layout), strict=True), strict=True))
+    names = [path.partition(".")[2] for path in varied]
+    made: Mapping[_Told, BlockSetting] = {
+        each: BlockSetting(each[0], {**parameters.values, **dict(zip(names, each[1], strict=True))})
+        for each in dict.fromkeys(told.values())
     }
     if method.kind is WeightKind.SHARE:
-        by_name = _with_shares(by_name, problems)
-    problems += _check_epsilon(by_name)
+        made = _with_shares(made, told, problems)
+    problems += _check_epsilon(made.values())
     resolved = {path.partition(".")[2]: line.resolved for path, line in varied.items()}
     weights = {path.partition(".")[2]: line.resolved for path, line in lines.items()}
     return tuple(problems) or BlockSettings(
-        by_name,
+        {name: made[each] for name, each in told.items()},
         lines["weights"].resolved if "weights" in lines else weights,
         {**parameters.values, **resolved},
     )
+
+
+def _rows(lines: Mapping[str, TensorWeights], layout: Layout) -> Iterable[tuple[float, ...]]:
+    """What the lines say of each tensor, in the layout's order."""
+    if not lines:
+        return [()] * len(layout.places)
+    return zip(*(map(line.by_name.__getitem__, layout.places) for line in lines.values()), strict=True)
 
 
 def _weight_lines(recipe: Recipe, method: Method) -> Mapping[str, Lines]:
@@ -123,19 +130,22 @@ def _texts(numbers: Iterable[float]) -> str:
     return ", ".join(str(number) for number in sorted(numbers))
 
 
-def _with_shares(settings: Mapping[str, BlockSetting], problems: list[str]) -> Mapping[str, BlockSetting]:
+def _with_shares(
+    settings: Mapping[_Told, BlockSetting], told: Mapping[str, _Told], problems: list[str]
+) -> Mapping[_Told, BlockSetting]:
     """Shares that sum to 1, of two models the share of the first as well."""
-    shared: dict[str, BlockSetting] = {}
-    wrong: dict[str, float] = {}
-    for name, setting in settings.items():
+    shared: dict[_Told, BlockSetting] = {}
+    totals: dict[_Told, float] = {}
+    for each, setting in settings.items():
         weights = setting.weights if len(setting.weights) > 1 else (1 - setting.weights[0], setting.weights[0])
         total = sum(weights)
         may_be_scaled = setting.parameters.get("normalize", False) and abs(total) > _ROUNDING
         if not may_be_scaled and abs(total - 1) > _ROUNDING:
-            wrong[name] = total
+            totals[each] = total
             continue
         scaled = tuple(weight / total for weight in weights) if len(setting.weights) > 1 else weights
-        shared[name] = BlockSetting(scaled, setting.parameters)
+        shared[each] = BlockSetting(scaled, setting.parameters)
+    wrong = {name: totals[each] for name, each in told.items() if each in totals} if totals else {}
     if wrong:
         name, total = next(iter(wrong.items()))
         more = f" and of {len(wrong) - 1} more tensors" if len(wrong) > 1 else ""
@@ -146,9 +156,9 @@ def _with_shares(settings: Mapping[str, BlockSetting], problems: list[str]) -> M
     return shared
 
 
-def _check_epsilon(settings: Mapping[str, BlockSetting]) -> Iterable[str]:
+def _check_epsilon(settings: Iterable[BlockSetting]) -> Iterable[str]:
     """DELLA's chances lie within density ± epsilon, and must be chances."""
-    for setting in settings.values():
+    for setting in settings:
         density, epsilon = setting.parameters.get("density"), setting.parameters.get("epsilon")
         if isinstance(density, float) and isinstance(epsilon, float) and 0 < density < 1:
             low, high = density - epsilon, density + epsilon

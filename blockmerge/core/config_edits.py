@@ -1,6 +1,6 @@
 """What of the owner's config a merge changes: what the plan decided otherwise, and nothing else."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 from blockmerge.core.tensors import Checkpoint
 
@@ -19,11 +19,16 @@ def edit_config(owner: Checkpoint, dtype: str, tie: bool | None, giver: Checkpoi
     edited = dict(_edited(owner.config, dtype, tie, giver.config if giver else None))
     if "auto_map" in owner.config:
         edited["auto_map"] = None  # it names code files, and these are never carried along
-    if dtype != "as owner" and not any(key in owner.config for key in _DTYPES):
+    if dtype != "as owner" and not _has(owner.config, _DTYPES):
         edited["dtype"] = dtype
-    if tie is not None and "tie_word_embeddings" not in owner.config:
+    if tie is not None and not _has(owner.config, ("tie_word_embeddings",)):
         edited["tie_word_embeddings"] = tie
     return edited
+
+
+def _has(config: Config, keys: Container[str]) -> bool:
+    """Here or in a part of it, such as text_config: a key is edited where it stands, never written a second time."""
+    return any(key in keys or (isinstance(value, Mapping) and _has(value, keys)) for key, value in config.items())
 
 
 def _edited(config: Config, dtype: str, tie: bool | None, giver: Config | None) -> Iterator[tuple[str, object]]:

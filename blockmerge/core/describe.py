@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from blockmerge.core.blocks import Blocks, list_blocks
-from blockmerge.core.detection import detect_layout
 from blockmerge.core.difference import Difference
 from blockmerge.core.heads import find_head
 from blockmerge.core.method import WeightKind
@@ -48,8 +47,7 @@ def blocks_value(blocks: Blocks) -> dict[str, Any]:
 
 def describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
     """What `inspect --json` prints. Raises CheckpointError where no layers are found."""
-    shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
-    layout = detect_layout(shapes, checkpoint.config)
+    layout = checkpoint.layout
     head = find_head(checkpoint, layout)
     vocabulary = checkpoint.tensors[head.embeddings].shape[0] if head else checkpoint.config.get("vocab_size")
     return {

@@ -47,9 +47,13 @@ def find_head(checkpoint: Checkpoint, layout: Layout) -> Head | None:
 
 
 def _share_numbers(checkpoint: Checkpoint, embeddings: str, head: str) -> bool:
-    """Whether two stored copies mean one thing: the config says so, or they are the same bytes of one file."""
+    """Whether two stored copies mean one thing: they are the same bytes of one file, or the config says so and they
+    begin alike. transformers does not tie two that differ, whatever the config says."""
     one, two = checkpoint.tensors[embeddings], checkpoint.tensors[head]
-    return is_tied(checkpoint.config) is True or (one.file, one.offset) == (two.file, two.offset)
+    if (one.file, one.offset) == (two.file, two.offset):
+        return True
+    samples = {checkpoint.samples.get(tensor.name) for tensor in (one, two)} - {None}
+    return is_tied(checkpoint.config) is True and len(samples) < 2
 
 
 def is_tied(config: Mapping[str, object]) -> bool | None:

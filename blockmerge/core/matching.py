@@ -6,10 +6,9 @@ from dataclasses import replace
 
 from blockmerge.core.buffers import is_buffer
 from blockmerge.core.canonical import Alignment, align
-from blockmerge.core.detection import detect_layout
 from blockmerge.core.heads import Head, find_head, move_head
 from blockmerge.core.layout import Layout
-from blockmerge.core.pairs import LACKING, Matching, MixedHead, Pair, label, shape_text
+from blockmerge.core.pairs import LACKING, Matching, MixedHead, Pair, Source, label, shape_text
 from blockmerge.core.quirks import find_quirks
 from blockmerge.core.tensors import Checkpoint, TensorSpec
 from blockmerge.core.token_rows import TokenMatching
@@ -81,7 +80,7 @@ def _join(keys: tuple[str, ...], checkpoints: Mapping[str, Checkpoint], two: Seq
     )
 
 
-def _join_head(keys: tuple[str, ...], sources: tuple[tuple[str, TensorSpec], ...], name: str) -> Pair:
+def _join_head(keys: tuple[str, ...], sources: tuple[Source, ...], name: str) -> Pair:
     """The head of all models, or the first one's where a model has none, as with every tensor outside the layers."""
     without = [key for key in keys if key not in dict(sources)]
     return Pair(name, sources[:1], f"{label(without[0])} {LACKING}") if without else Pair(name, sources)
@@ -93,33 +92,29 @@ def _join_heads(
     first = next((matching.mixed_head for matching in two if matching.mixed_head), None)
     if first is None:
         return None
-    heads = {key: find_head(checkpoints[key], _layout(checkpoints[key])) for key in keys}
+    heads = {key: find_head(checkpoints[key], checkpoints[key].layout) for key in keys}
     return replace(first, tied_keys=tuple(key for key, head in heads.items() if head and head.tied))
 
 
 def _head_sources(
     keys: tuple[str, ...], checkpoints: Mapping[str, Checkpoint], pair: Pair, mixed: MixedHead
-) -> tuple[tuple[str, TensorSpec], ...]:
+) -> tuple[Source, ...]:
     """One source for every model in their order: where owner and other are both tied, they made no pair for a head."""
-    found = dict(pair.sources)
+    found = dict[str, TensorSpec](pair.sources)
     for key in mixed.tied_keys:
-        head = find_head(checkpoints[key], _layout(checkpoints[key]))
+        head = find_head(checkpoints[key], checkpoints[key].layout)
         if head is not None:
             found[key] = checkpoints[key].tensors[head.embeddings]
-    return tuple((key, found[key]) for key in keys if key in found)
+    return tuple(Source(key, found[key]) for key in keys if key in found)
 
 
 def match_two(keys: tuple[str, str], checkpoints: Mapping[str, Checkpoint]) -> Matching:
     """Pair the tensors of the owner (the first key) with the other's; shapes are not compared yet."""
     owner, other = (checkpoints[key] for key in keys)
-    shapes = tuple({name: tensor.shape for name, tensor in held.tensors.items()} for held in (owner, other))
-    alignment = align(*shapes)
+    alignment = align(owner.shapes, other.shapes)
     # From here on the other's tensors are called as the owner's; each still knows its own name.
     other = replace(other, tensors={alignment.names[name]: tensor for name, tensor in other.tensors.items()})
-    layout = _layout(owner)
-    # Equal names of equal shapes are laid out alike, whatever the configs say.
-    same = {name: tensor.shape for name, tensor in other.tensors.items()} == shapes[0]
-    layouts = (layout, layout if same else _layout(other))
+    layouts = (owner.layout, other.layout_beside(owner))
     problems = list(_compare_stacks(keys, *layouts))
     if problems:
         return Matching(layouts[0], problems=tuple(problems))
@@ -168,10 +163,6 @@ def _left_out(keys: tuple[str, str], other: Checkpoint, pairs: Sequence[Pair]) -
     for name, tensor in other.tensors.items():
         if name not in names and tensor.name not in used:
             yield keys[1], tensor.name, f"{label(keys[0])} {LACKING}"
-
-
-def _layout(checkpoint: Checkpoint) -> Layout:
-    return detect_layout({name: tensor.shape for name, tensor in checkpoint.tensors.items()}, checkpoint.config)
 
 
 def _compare_kinds(keys: tuple[str, str], checkpoints: tuple[Checkpoint, Checkpoint]) -> Iterable[str]:
@@ -254,12 +245,12 @@ def _count_experts(names: Iterable[str]) -> int:
 
 def _pair(keys: tuple[str, str], own: TensorSpec, other: TensorSpec | None) -> Pair:
     if is_buffer(own):
-        return Pair(own.name, ((keys[0], own),), "a buffer, computed from the config")
+        return Pair(own.name, (Source(keys[0], own),), "a buffer, computed from the config")
     if own.dtype.is_integer:
-        return Pair(own.name, ((keys[0], own),), "whole numbers are never averaged")
+        return Pair(own.name, (Source(keys[0], own),), "whole numbers are never averaged")
     if other is None:
-        return Pair(own.name, ((keys[0], own),), f"{label(keys[1])} {LACKING}")
-    return Pair(own.name, ((keys[0], own), (keys[1], other)))
+        return Pair(own.name, (Source(keys[0], own),), f"{label(keys[1])} {LACKING}")
+    return Pair(own.name, (Source(keys[0], own), Source(keys[1], other)))
 
 
 def _pair_heads(
@@ -273,7 +264,7 @@ def _pair_heads(
     if name is None:
         return None, None, None
     sources = tuple(
-        (key, checkpoint.tensors[head.embeddings if head.tied else head.head or head.embeddings])
+        Source(key, checkpoint.tensors[head.embeddings if head.tied else head.head or head.embeddings])
         for key, checkpoint, head in zip(keys, checkpoints, (own, other), strict=True)
     )
     if own.tied and other.tied:
@@ -286,8 +277,8 @@ def _check_integers(keys: tuple[str, str], owner: Checkpoint, other: Checkpoint)
     """Whole numbers must be the same in both: nobody knows what their average would mean."""
     a, b = (label(key) for key in keys)
     for name, own in owner.tensors.items():
-        tensor = other.tensors.get(name)
-        if tensor is None or not own.dtype.is_integer or is_buffer(own):
+        tensor = other.tensors.get(name) if own.dtype.is_integer else None
+        if tensor is None or is_buffer(own):
             continue
         kinds = [(held.dtype, held.shape) for held in (own, tensor)]
         # A table too large to be read beforehand has no digest; then the owner's is taken.
@@ -303,7 +294,8 @@ def _check_models(keys: tuple[str, str], pairs: Iterable[Pair]) -> Iterable[str]
     """Shapes must agree and dtypes must be ones that can be blended; of many alike, the first speaks."""
     blended = [(pair, dict(pair.sources)) for pair in pairs if not pair.copy_reason]
     a, b = (label(key) for key in keys)
-    odd = [(key, held[key]) for _, held in blended for key in dict.fromkeys(keys) if not held[key].dtype.can_blend]
+    both = tuple(dict.fromkeys(keys))
+    odd = [(key, held[key]) for _, held in blended for key in both if not held[key].dtype.can_blend]
     for key, tensor in odd[:1]:
         yield (
             f"{tensor.name} of {label(key)} is {tensor.dtype.label}, which cannot be averaged. "

@@ -1,30 +1,39 @@
 """Tensors of two checkpoints that belong together, and how models are named in sentences."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from blockmerge.core.layout import Layout
-from blockmerge.core.tensors import TensorSpec
+from blockmerge.core.tensors import DType, TensorSpec
 from blockmerge.core.vocabulary import RowMap
 
 LACKING = "has no such tensor"  # ends the reason of whatever only one model has
 
 
+class Source(NamedTuple):
+    """A tensor of one of the recipe's models; `model` is the model's key, such as "a"."""
+
+    model: str
+    tensor: TensorSpec
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A tensor of the result and where its numbers come from: (model key, tensor), the owner's first.
+    """A tensor of the result and where its numbers come from, the owner's first.
 
-    `copy_reason` is set when the only source's bytes are taken whatever the weight. `rows` says which rows of the
-    sources belong together where they have to be matched by token.
+    `copy_reason` is set when the only source's numbers are taken whatever the weight; `owner_dtype` where it is not the
+    owner's. `rows` says which rows of the sources belong together where they have to be matched by token.
     """
 
     name: str
-    sources: tuple[tuple[str, TensorSpec], ...]
+    sources: tuple[Source, ...]
     copy_reason: str = ""
+    owner_dtype: DType | None = None
     rows: RowMap | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        shape = self.sources[0][1].shape
+        shape = self.sources[0].tensor.shape
         return (self.rows.size, *shape[1:]) if self.rows is not None else shape
 
 

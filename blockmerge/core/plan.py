@@ -1,5 +1,6 @@
 """What will happen to every tensor, made from a recipe and the checkpoints' headers; or every reason why not."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from blockmerge.core.pairs import Matching, label
 from blockmerge.core.parameters import Parameters, read_parameters
 from blockmerge.core.recipe import Recipe
 from blockmerge.core.side_file_steps import TOKENIZER_FILES, LeftOut, SideFileStep, plan_side_files
-from blockmerge.core.steps import Action, OutputShard, Source, Step, StepMaker, split
+from blockmerge.core.steps import Action, OutputShard, Step, StepMaker, split
 from blockmerge.core.tensors import Checkpoint
 from blockmerge.core.yaml_writer import write_yaml
 from blockmerge.errors import PlanError
@@ -25,7 +26,6 @@ __all__ = [
     "OutputShard",
     "Plan",
     "SideFileStep",
-    "Source",
     "Step",
     "check_models",
     "make_plan",
@@ -81,7 +81,7 @@ def make_plan(recipe: Recipe, checkpoints: Mapping[str, Checkpoint]) -> Plan:
     head = _decide_head(matching, steps, checkpoints)
     giver = checkpoints[recipe.output.tokenizer] if matching.takes_other_rows else None
     edits = edit_config(checkpoints[recipe.owner], recipe.output.dtype, head.tie, giver)
-    side_files, files_left_out = plan_side_files(recipe, checkpoints, edits)
+    side_files, files_left_out = plan_side_files(recipe, checkpoints, edits, matching.takes_other_rows)
     return Plan(
         recipe=recipe,
         canonical=_canonical(recipe, checkpoints, settings),
@@ -187,15 +187,16 @@ def _left_out_note(matching: Matching) -> Iterable[str]:
 def _extrapolation_note(recipe: Recipe, steps: Iterable[Step]) -> Iterable[str]:
     if METHODS[recipe.method].kind is WeightKind.STRENGTH:
         return
-    beyond = sum(any(not 0 <= weight <= 1 for weight in step.weights) for step in steps)
+    weights = Counter(step.weights for step in steps)
+    beyond = sum(count for found, count in weights.items() if any(not 0 <= weight <= 1 for weight in found))
     if beyond:
         yield f"{beyond} tensors have a weight beyond 0 to 1: the result extrapolates there."
 
 
 def _canonical(recipe: Recipe, checkpoints: Mapping[str, Checkpoint], settings: BlockSettings) -> str:
-    """The recipe without what does not decide the bytes: local models as folder name and header digest, no paths."""
+    """The recipe without what does not decide the bytes: no paths, and models by what identifies them."""
     value = {**recipe.model_dump(mode="json"), "weights": settings.weights, "parameters": settings.parameters}
-    names = {key: f"{held.name}@{held.header_digest}" for key, held in checkpoints.items()}
+    names = {key: held.identity for key, held in checkpoints.items()}
     # The order of the models decides which one a weight of 0 means, so it stays.
     return write_yaml(
         {**_sorted(value), "base": names.get("base"), "models": {key: names[key] for key in recipe.models}}

@@ -7,13 +7,15 @@ from enum import StrEnum
 
 class Stage(StrEnum):
     CHECK = "check"
+    DOWNLOAD = "download"
     MERGE = "merge"
     VERIFY = "verify"
+    UPLOAD = "upload"
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`done` and `total` are bytes of the result; `detail` says where in words, such as "shard 2 of 3"."""
+    """`done` and `total` are bytes of what the stage moves; `detail` says where in words, such as "shard 2 of 3"."""
 
     stage: Stage
     done: int

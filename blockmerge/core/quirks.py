@@ -14,7 +14,7 @@ from blockmerge.core.yaml_reader import read_yaml
 from blockmerge.errors import RecipeError
 
 _FOLDER = Path(__file__).parent / "architectures"
-KEYS = ("reason", "note", "hide", "flatten", "rows", "lanes")
+KEYS = ("reason", "note", "flatten", "rows", "lanes")
 
 Paths = dict[str, list[str]]
 
@@ -23,16 +23,14 @@ Paths = dict[str, list[str]]
 class Quirk:
     """The exceptions of one `model_type`, found in a config or in a part of it.
 
-    `reason` says why names and shapes are not enough; `note` is a sentence for the plan. `hide` are prefixes of lists
-    that are no layers; `flatten` are prefixes such as "encoder.layers.*.blocks" whose two numbers count one stack;
-    `rows` and `lanes` map globs on names to what the tensor is, outside the layers and inside them. A prefix fits with
-    anything before it.
+    `reason` says why names and shapes are not enough; `note` is a sentence for the plan. `flatten` are prefixes such as
+    "encoder.layers.*.blocks" whose two numbers count one stack, whatever stands before them; `rows` and `lanes` map
+    globs on names to what the tensor is, outside the layers and inside them.
     """
 
     model_type: str
     reason: str
     note: str = ""
-    hide: tuple[str, ...] = ()
     flatten: tuple[str, ...] = ()
     rows: Mapping[str, str] = field(default_factory=dict)
     lanes: Mapping[str, str] = field(default_factory=dict)
@@ -57,8 +55,7 @@ def read_quirk(model_type: str, text: str) -> Quirk:
     wrong = [row for row in rows.values() if row not in ROWS] + [lane for lane in lanes.values() if lane not in LANES]
     if wrong:
         raise RecipeError(f"{name} says {wrong[0]!r}. Rows are {', '.join(ROWS)}; lanes are {', '.join(LANES)}.")
-    lists = {key: tuple(value.get(key, ())) for key in ("hide", "flatten")}
-    return Quirk(model_type, value["reason"], value.get("note", ""), lists["hide"], lists["flatten"], rows, lanes)
+    return Quirk(model_type, value["reason"], value.get("note", ""), tuple(value.get("flatten", ())), rows, lanes)
 
 
 def find_quirks(config: Mapping[str, object]) -> tuple[Quirk, ...]:
@@ -76,21 +73,16 @@ def _model_types(config: Mapping[str, object]) -> Iterator[str]:
             yield from _model_types(value)
 
 
-def is_hidden(quirks: Iterable[Quirk], prefix: str) -> bool:
-    return any(_ends_with(prefix, hidden) for quirk in quirks for hidden in quirk.hide)
-
-
-def _ends_with(prefix: str, end: str) -> bool:
-    return prefix == end or prefix.endswith(f".{end}")
-
-
-def flatten(quirks: Iterable[Quirk], paths: Paths) -> Paths:
-    """The paths with stage and block counted as one number; what lies beside a stage's blocks goes to its last one."""
-    for quirk in quirks:
-        for pattern in quirk.flatten:
-            outer, inner = pattern.split(".*.")
-            paths = _flatten(paths, outer.split("."), inner.split("."))
-    return paths
+def flatten(quirks: Iterable[Quirk], names: Iterable[str]) -> Mapping[str, str]:
+    """For every name the same with stage and block counted as one number; what lies beside the blocks of a stage goes
+    to its last one."""
+    patterns = [pattern.split(".*.") for quirk in quirks for pattern in quirk.flatten]
+    if not patterns:
+        return {name: name for name in names}
+    paths = {name: name.split(".") for name in names}
+    for outer, inner in patterns:
+        paths = _flatten(paths, outer.split("."), inner.split("."))
+    return {name: ".".join(path) for name, path in paths.items()}
 
 
 def _flatten(paths: Paths, outer: list[str], inner: list[str]) -> Paths:

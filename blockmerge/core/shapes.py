@@ -47,6 +47,11 @@ class Preset:
     description: str
     shape: Shape
 
+    @property
+    def label(self) -> str:
+        """What it is called where its group is not shown."""
+        return f"Flat {self.title}" if self.group == "Flat" else self.name.replace("-", " ").capitalize()
+
 
 def sample(shape: Shape, depth: int) -> tuple[float, ...]:
     """The weight of each of `depth` layers, rounded to DECIMALS. A single layer gets the middle of the shape."""

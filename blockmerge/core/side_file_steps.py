@@ -48,13 +48,15 @@ class SideFileStep:
 
 
 def plan_side_files(
-    recipe: Recipe, checkpoints: Mapping[str, Checkpoint], config_edits: Mapping[str, object]
+    recipe: Recipe, checkpoints: Mapping[str, Checkpoint], config_edits: Mapping[str, object], takes_other_rows: bool
 ) -> tuple[tuple[SideFileStep, ...], tuple[LeftOut, ...]]:
+    # generation_config.json names tokens by their numbers, so it goes with the vocabulary that has them.
+    with_tokenizer = TOKENIZER_FILES | ({"generation_config.json"} if takes_other_rows else set())
     taken: list[SideFileStep] = []
     left_out = [LeftOut(key, name, reason) for key, held in checkpoints.items() for name, reason in held.skipped]
     for key, checkpoint in checkpoints.items():
         for file in checkpoint.side_files:
-            giver = recipe.output.tokenizer if file.name in TOKENIZER_FILES else recipe.owner
+            giver = recipe.output.tokenizer if file.name in with_tokenizer else recipe.owner
             if key == giver:
                 taken.append(SideFileStep(file.name, key, config_edits if file.name == "config.json" else {}))
             else:

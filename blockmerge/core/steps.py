@@ -9,7 +9,7 @@ from blockmerge.core.block_settings import BlockSetting
 from blockmerge.core.buffers import is_buffer
 from blockmerge.core.layout import Place
 from blockmerge.core.method import Method, Value, WeightKind
-from blockmerge.core.pairs import Pair
+from blockmerge.core.pairs import Pair, Source
 from blockmerge.core.tensors import DType, TensorSpec
 from blockmerge.core.vocabulary import RowRun
 
@@ -18,14 +18,6 @@ class Action(StrEnum):
     COPY = "copy"  # the bytes of the only source, unchanged
     CAST = "cast"  # the values of the only source, rounded once to another dtype
     BLEND = "blend"  # the method's kernel on all sources
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A tensor of one of the recipe's models; `model` is the model's key, such as "a"."""
-
-    model: str
-    tensor: TensorSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +44,14 @@ class Step:
     parameters: Mapping[str, Value] = field(default_factory=dict)
     rows: tuple[RowRun, ...] = ()
     giver: Source | None = None
+    elements: int = field(init=False, compare=False)
+    nbytes: int = field(init=False, compare=False)
 
-    @property
-    def elements(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        return self.elements * self.dtype.bits // 8
+    def __post_init__(self) -> None:
+        # Once, as a merge of 10,000 tensors asks for them a million times.
+        elements = math.prod(self.shape)
+        object.__setattr__(self, "elements", elements)
+        object.__setattr__(self, "nbytes", elements * self.dtype.bits // 8)
 
     @property
     def inputs(self) -> tuple[Source, ...]:
@@ -74,72 +66,96 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class _Fate:
+    """What a setting means for the sources of a tensor, by their numbers: the one that is taken whole, or those that
+    the kernel gets, each that is not the base with its weight."""
+
+    taken: int | None
+    used: tuple[int, ...]
+    weights: tuple[float, ...]
+    weight: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepMaker:
-    """Makes steps for one recipe: its method, whether it has a base, and the dtype it wants."""
+    """Makes steps for one recipe: its method, whether it has a base, and the dtype it wants.
+
+    Thousands of tensors share a setting, so what it means is kept.
+    """
 
     method: Method
     has_base: bool
     dtype: str
+    fates: dict[tuple[tuple[str, ...], BlockSetting], _Fate] = field(default_factory=dict)
 
     def step(self, pair: Pair, setting: BlockSetting, place: Place) -> Step:
         """One tensor's fate; where only one source is needed, its bytes can be copied."""
-        sources = tuple(Source(key, tensor) for key, tensor in pair.sources)
+        sources = pair.sources
         own = sources[0].tensor
-        target = own.dtype if is_buffer(own) else self._target(own.dtype)
+        target = self._target(own)
         if pair.copy_reason:
+            if pair.owner_dtype is not None and self.dtype == "as owner":
+                target = pair.owner_dtype
             return _take(Step(pair.name, target, own.shape, Action.COPY, sources[:1], 0.0, place, pair.copy_reason))
-        weights = setting.weights
-        weight = weights[-1] if len(weights) == 2 and self.method.kind is WeightKind.SHARE else max(weights)
-        chosen = self._only_source(sources, setting)
-        reason = self._reason(sources, setting)
-        if chosen is not None:
-            step = Step(pair.name, target, pair.shape, Action.COPY, (chosen,), weight, place, reason)
+        fate = self._fate(tuple([source.model for source in sources]), setting)
+        weight, reason = fate.weight, fate.reason
+        if fate.taken is not None:
+            chosen = (sources[fate.taken],)
+            step = Step(pair.name, target, pair.shape, Action.COPY, chosen, weight, place, reason)
             return _take(_with_rows(step, pair, sources))
-        used, kept = self._used(sources, weights)
-        step = Step(pair.name, target, pair.shape, Action.BLEND, used, weight, place, reason, kept, setting.parameters)
+        used = tuple([sources[number] for number in fate.used])
+        kept, parameters = fate.weights, setting.parameters
+        step = Step(pair.name, target, pair.shape, Action.BLEND, used, weight, place, reason, kept, parameters)
         return _with_rows(step, pair, sources)
 
-    def _target(self, own: DType) -> DType:
-        if self.dtype == "as owner" or not own.can_blend:
-            return own
+    def _target(self, own: TensorSpec) -> DType:
+        if self.dtype == "as owner" or not own.dtype.can_blend or is_buffer(own):
+            return own.dtype
         return next(dtype for dtype in DType if dtype.label == self.dtype)
 
-    def _models(self, sources: tuple[Source, ...]) -> tuple[Source, ...]:
-        return sources[1:] if self.has_base else sources
+    def _fate(self, keys: tuple[str, ...], setting: BlockSetting) -> _Fate:
+        alike = (keys, setting)
+        if alike not in self.fates:
+            weights = setting.weights
+            is_pair = len(weights) == 2 and self.method.kind is WeightKind.SHARE
+            self.fates[alike] = _Fate(
+                self._taken(setting),
+                *self._used(len(keys), weights),
+                weights[-1] if is_pair else max(weights),
+                self._reason(keys, weights),
+            )
+        return self.fates[alike]
 
-    def _only_source(self, sources: tuple[Source, ...], setting: BlockSetting) -> Source | None:
+    def _taken(self, setting: BlockSetting) -> int | None:
         """The one tensor that the result equals by the meaning of the weights, if there is one."""
-        weights, models = setting.weights, self._models(sources)
-        active = [(source, weight) for source, weight in zip(models, weights, strict=False) if weight != 0]
+        weights = setting.weights
+        active = [number for number, weight in enumerate(weights) if weight != 0]
         if self.method.kind is WeightKind.SHARE:
-            return active[0][0] if len(active) == 1 else None
+            return self.has_base + active[0] if len(active) == 1 else None
         if self.method.kind is WeightKind.STRENGTH:
-            is_owner = weights == (0,) or setting.parameters.get("scale") == 1
-            return sources[0] if is_owner else None
+            return 0 if weights == (0,) or setting.parameters.get("scale") == 1 else None
         if not active or setting.parameters["lambda"] == 0:
-            return sources[0]
+            return 0
         # base + 1 × (model − base) is the model, and its bytes are exact where that sum is not.
         is_whole = self.method.name == "task_arithmetic" and setting.parameters["lambda"] == 1
-        return active[0][0] if is_whole and [weight for _, weight in active] == [1] else None
+        return self.has_base + active[0] if is_whole and [weights[number] for number in active] == [1] else None
 
-    def _used(
-        self, sources: tuple[Source, ...], weights: tuple[float, ...]
-    ) -> tuple[tuple[Source, ...], tuple[float, ...]]:
+    def _used(self, sources: int, weights: tuple[float, ...]) -> tuple[tuple[int, ...], tuple[float, ...]]:
         """Without the models whose weight is 0, and their weights."""
         if self.method.kind is WeightKind.STRENGTH:
-            return sources, ()
-        active = [pair for pair in zip(self._models(sources), weights, strict=True) if pair[1] != 0]
-        base = sources[:1] if self.has_base else ()
-        return (*base, *(source for source, _ in active)), tuple(weight for _, weight in active)
+            return tuple(range(sources)), ()
+        active = [number for number, weight in enumerate(weights) if weight != 0]
+        base = (0,) if self.has_base else ()
+        return (*base, *(self.has_base + number for number in active)), tuple(weights[number] for number in active)
 
-    def _reason(self, sources: tuple[Source, ...], setting: BlockSetting) -> str:
+    def _reason(self, keys: tuple[str, ...], weights: tuple[float, ...]) -> str:
         if self.method.kind is WeightKind.STRENGTH:
-            return f"strength {setting.weights[0]:g}"
-        models = self._models(sources)
+            return f"strength {weights[0]:g}"
+        models = keys[1:] if self.has_base else keys
         if self.method.kind is WeightKind.SHARE and len(models) == 2:
-            return f"weight {setting.weights[1]:g}"
-        said = ", ".join(f"{source.model} {weight:g}" for source, weight in zip(models, setting.weights, strict=True))
-        return f"weights {said}"
+            return f"weight {weights[1]:g}"
+        return f"weights {', '.join(f'{key} {weight:g}' for key, weight in zip(models, weights, strict=True))}"
 
 
 def _take(step: Step) -> Step:
@@ -165,11 +181,12 @@ def split(steps: Sequence[Step], shard_size: int) -> tuple["OutputShard", ...]:
     groups: list[list[Step]] = [[]]
     filled = 0
     for step in steps:
-        if groups[-1] and filled + step.nbytes > shard_size:
+        nbytes = step.nbytes
+        if groups[-1] and filled + nbytes > shard_size:
             groups.append([])
             filled = 0
         groups[-1].append(step)
-        filled += step.nbytes
+        filled += nbytes
     count = len(groups)
     return tuple(
         OutputShard(
@@ -187,7 +204,7 @@ class OutputShard:
 
     name: str
     steps: tuple[Step, ...]
+    nbytes: int = field(init=False, compare=False)
 
-    @property
-    def nbytes(self) -> int:
-        return sum(step.nbytes for step in self.steps)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "nbytes", sum(step.nbytes for step in self.steps))

@@ -4,8 +4,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 
+from blockmerge.core.detection import detect_layout
+from blockmerge.core.hub_reference import HubReference
+from blockmerge.core.layout import Layout
 from blockmerge.core.vocabulary import Vocabulary
 
 
@@ -35,15 +39,12 @@ class DType(Enum):
         self.code = code
         self.bits = bits
         self.label = label
+        # Values, not properties: asked of every tensor of a plan, several times.
+        self.can_blend = code in ("F32", "F16", "BF16")
+        self.is_integer = code[0] in "IU" or code == "BOOL"
 
-    @property
-    def can_blend(self) -> bool:
-        return self in (DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16)
 
-    @property
-    def is_integer(self) -> bool:
-        return self.code[0] in "IU" or self is DType.BOOL
-
+HEADERS_ONLY = ".headers-only"  # the file that marks a folder whose weight files hold no more than their headers
 
 DTYPE_BY_CODE: Mapping[str, DType] = {dtype.code: dtype for dtype in DType}
 
@@ -89,13 +90,16 @@ class SideFile:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, so that it can keep what was found once
 class Checkpoint:
     """A folder with config and weights, known by its headers alone.
 
     `tensors` is in file order: by shard name, then by offset. `header_digest` is the SHA-256 (hex) of all
     tensor names, dtypes, shapes and offsets. `skipped` lists files that a result will not carry, each with the reason.
     `integers` has a digest of the bytes of each small tensor of whole numbers: these are compared, never averaged.
+    `origin` is the commit on the Hub that it comes from. Where `is_headers_only`, the folder's weight files hold their
+    headers and nothing behind them: enough for a plan, not for a merge.
+    `samples` has one of the first bytes of each matrix that a tied config may mean to be a copy of another.
     """
 
     folder: Path
@@ -108,10 +112,31 @@ class Checkpoint:
     warnings: tuple[str, ...] = ()
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
     integers: Mapping[str, str] = field(default_factory=dict)
+    origin: HubReference | None = None
+    is_headers_only: bool = False
+    samples: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Found when somebody asks for it first. Raises CheckpointError where there are no layers."""
+        return detect_layout(self.shapes, self.config)
+
+    def layout_beside(self, owner: "Checkpoint") -> Layout:
+        """Equal names of equal shapes are laid out alike, whatever the configs say."""
+        return owner.layout if self.shapes == owner.shapes else self.layout
+
+    @cached_property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return {name: tensor.shape for name, tensor in self.tensors.items()}
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return self.origin.repository if self.origin else self.folder.name
+
+    @property
+    def identity(self) -> str:
+        """What tells it from every other checkpoint, wherever it lies; canonical recipes name it so."""
+        return str(self.origin) if self.origin else f"{self.name}@{self.header_digest}"
 
     @property
     def model_type(self) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from blockmerge.core.detection import detect_layout
 from blockmerge.core.heads import TOKEN_COLUMNS, TokenRows, find_vocabulary
 from blockmerge.core.pairs import Pair, label
 from blockmerge.core.tensors import Checkpoint
@@ -33,7 +32,8 @@ class TokenMatching:
         digests = {held.digest for held in vocabularies}
         if len(digests) == 1 and "" not in digests and all(_shapes_agree(pair) for pair in pairs):
             return cls(keys, {}, Comparison(), giver)
-        rows = {key: _find_rows(checkpoints[key]) for key in keys}
+        owner = checkpoints[keys[0]]
+        rows = {key: find_vocabulary(checkpoints[key], checkpoints[key].layout_beside(owner)) for key in keys}
         sizes = [rows[key].count for key in keys]
         comparison = compare([label(key) for key in keys], vocabularies, sizes) if all(sizes) else Comparison()
         return cls(keys, rows, comparison, giver)
@@ -74,7 +74,7 @@ class TokenMatching:
 
     def _copied(self, pair: Pair, reason: str) -> Pair:
         source = next(source for source in pair.sources if source[0] == self.giver)
-        return replace(pair, sources=(source,), copy_reason=reason)
+        return replace(pair, sources=(source,), copy_reason=reason, owner_dtype=pair.sources[0].tensor.dtype)
 
     def notes(self, pairs: Sequence[Pair]) -> Iterable[str]:
         """What became of the vocabularies."""
@@ -107,8 +107,3 @@ class TokenMatching:
 
 def _shapes_agree(pair: Pair) -> bool:
     return all(tensor.shape == pair.sources[0][1].shape for _, tensor in pair.sources)
-
-
-def _find_rows(checkpoint: Checkpoint) -> TokenRows:
-    shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
-    return find_vocabulary(checkpoint, detect_layout(shapes, checkpoint.config))

@@ -1,6 +1,5 @@
-"""What one worker computes on: buffers that are made once, reused, and grow only for rows or tensors that need it."""
+"""What one worker does with a chunk: reads it into its own buffers, and measures or computes it there."""
 
-import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,9 +11,11 @@ from torch import Tensor
 from blockmerge.checkpoints.files import read_into
 from blockmerge.core.plan import Action
 from blockmerge.core.tensors import DType
-from blockmerge.engine.chunks import CHUNK, Chunk, FileRange
+from blockmerge.engine.buffers import Buffer
+from blockmerge.engine.chunks import Chunk, FileRange
+from blockmerge.engine.odd_values import TOO_SMALL, Odd, count, settle_nonfinite
 from blockmerge.kernels.in_memory import combine, seen_as, slices
-from blockmerge.kernels.kernel import SLICE, Kernel, Setting
+from blockmerge.kernels.kernel import Kernel, Setting
 
 TORCH_DTYPES: Mapping[DType, torch.dtype] = {
     DType.FLOAT32: torch.float32,
@@ -35,9 +36,9 @@ class Bench:
     def __init__(self, kernel: Kernel, inputs: Mapping[tuple[str, str], int]) -> None:
         self._kernel = kernel
         self._inputs = inputs
-        self._bytes: list[mmap.mmap] = []
-        self._floats: list[Tensor] = []
-        self._result = mmap.mmap(-1, CHUNK)
+        self._sources: list[Buffer] = []
+        self._floats: list[Buffer] = []
+        self._result = Buffer()
 
     def measure(self, chunk: Chunk, setting: Setting, number: int) -> Sequence[Tensor]:
         """The parts of one pass over a chunk, a part for each slice."""
@@ -46,30 +47,49 @@ class Bench:
         setting = replace(setting, start=chunk.start)
         return [measure.part(part, now) for part, now in self._slices(tensors, chunk, setting)]
 
-    def compute(self, chunk: Chunk, setting: Setting | None) -> tuple[memoryview, Mapping[str, int]]:
-        """The chunk's bytes, and per tensor how many values came out as NaN or Inf that were not copied as such."""
+    def compute(self, chunk: Chunk, setting: Setting | None) -> tuple[memoryview, Odd]:
+        """The chunk's bytes, and how many values are NaN or Inf that were not copied as such, or became 0."""
         if chunk.action is Action.COPY:
             return self._read(chunk)[0], {}
         tensors = self._read_tensors(chunk)
-        result = self._result_of(chunk)
-        if setting is None:
-            result.copy_(tensors[0])
-        elif self._kernel.pair_into and len(tensors) == 2 and all(tensor.dtype is result.dtype for tensor in tensors):
-            self._kernel.pair_into(tensors, setting, result)
+        pair_into, odd = self._kernel.pair_into, {}
+        if setting and pair_into and len(tensors) == 2 and all(tensor.dtype is _torch(chunk) for tensor in tensors):
+            result = tensors[0]  # in place, as less memory is quicker
+            pair_into(tensors, setting, result)
         else:
-            self._blend(tensors, chunk, setting, result)
+            result = self._result.tensor(chunk.nbytes, _torch(chunk))
+            odd = self._blend(tensors, chunk, setting, result)
         if _is_finite(result):
-            return _bytes_of(result), {}
-        return _settle_nonfinite(tensors, result, chunk)
+            return _bytes_of(result), odd
+        if result is tensors[0]:
+            result = self._result.tensor(chunk.nbytes, _torch(chunk)).copy_(result)
+            tensors = self._read_tensors(chunk)
+        result, nonfinite = settle_nonfinite(tensors, result, chunk)
+        return _bytes_of(result), odd | nonfinite
 
-    def _blend(self, tensors: Sequence[Tensor], chunk: Chunk, setting: Setting, result: Tensor) -> None:
-        strength = 1.0 if chunk.step.weights else chunk.weight
-        setting = replace(setting, start=chunk.start)
+    def _blend(
+        self, tensors: Sequence[Tensor], chunk: Chunk, setting: Setting | None, result: Tensor
+    ) -> dict[tuple[str, str], int]:
+        """Fill `result`; what of it became 0, where float16 is written that was none before."""
+        may_vanish = chunk.dtype is DType.FLOAT16 and any(source.dtype is not chunk.dtype for source in chunk.sources)
+        vanished: list[Tensor] = []
         begin = 0
-        for part, now in self._slices(tensors, chunk, setting):
-            end = begin + part[0].numel()
-            result[begin:end] = combine(self._kernel, part, now, strength).reshape(-1)
+        for part in self._blended(tensors, chunk, setting):
+            end = begin + part.numel()
+            result[begin:end] = part
+            if may_vanish:
+                vanished.append((result[begin:end] == 0) & (part != 0))
             begin = end
+        return count(torch.cat(vanished), chunk, TOO_SMALL) if vanished else {}
+
+    def _blended(self, tensors: Sequence[Tensor], chunk: Chunk, setting: Setting | None) -> Iterator[Tensor]:
+        """The chunk's values in order, before they are rounded."""
+        if setting is None:
+            yield tensors[0]
+            return
+        strength = 1.0 if chunk.step.weights else chunk.weight
+        for part, now in self._slices(tensors, chunk, replace(setting, start=chunk.start)):
+            yield combine(self._kernel, part, now, strength).reshape(-1)
 
     def _slices(
         self, tensors: Sequence[Tensor], chunk: Chunk, setting: Setting
@@ -82,22 +102,13 @@ class Bench:
     def _as_float(self, index: int, tensor: Tensor) -> Tensor:
         if tensor.dtype is torch.float32:
             return tensor
-        while len(self._floats) <= index:
-            self._floats.append(torch.empty(SLICE, dtype=torch.float32))
-        if self._floats[index].numel() < tensor.numel():
-            self._floats[index] = torch.empty(tensor.numel(), dtype=torch.float32)
-        return self._floats[index][: tensor.numel()].view(tensor.shape).copy_(tensor)
+        floats = _nth(self._floats, index).tensor(4 * tensor.numel(), torch.float32)
+        return floats.view(tensor.shape).copy_(tensor)
 
     def _read(self, chunk: Chunk) -> list[memoryview]:
-        views = []
-        for index, source in enumerate(chunk.sources):
-            if len(self._bytes) <= index:
-                self._bytes.append(mmap.mmap(-1, CHUNK))
-            if len(self._bytes[index]) < source.nbytes:
-                self._bytes[index] = mmap.mmap(-1, source.nbytes)
-            view = memoryview(self._bytes[index])[: source.nbytes]
+        views = [_nth(self._sources, index).bytes(source.nbytes) for index, source in enumerate(chunk.sources)]
+        for view, source in zip(views, chunk.sources, strict=True):
             self._fill(view, source)
-            views.append(view)
         return views
 
     def _fill(self, view: memoryview, source: FileRange) -> None:
@@ -118,15 +129,21 @@ class Bench:
             start = end
 
     def _read_tensors(self, chunk: Chunk) -> list[Tensor]:
+        self._read(chunk)
         return [
-            torch.frombuffer(view, dtype=TORCH_DTYPES[source.dtype])
-            for view, source in zip(self._read(chunk), chunk.sources, strict=True)
+            buffer.tensor(source.nbytes, TORCH_DTYPES[source.dtype])
+            for buffer, source in zip(self._sources, chunk.sources, strict=False)
         ]
 
-    def _result_of(self, chunk: Chunk) -> Tensor:
-        if len(self._result) < chunk.nbytes:
-            self._result = mmap.mmap(-1, chunk.nbytes)
-        return torch.frombuffer(memoryview(self._result)[: chunk.nbytes], dtype=TORCH_DTYPES[chunk.dtype])
+
+def _nth(buffers: list[Buffer], index: int) -> Buffer:
+    while len(buffers) <= index:
+        buffers.append(Buffer())
+    return buffers[index]
+
+
+def _torch(chunk: Chunk) -> torch.dtype:
+    return TORCH_DTYPES[chunk.dtype]
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
@@ -141,39 +158,3 @@ def _is_finite(tensor: Tensor) -> bool:
     bits = tensor.view(signed).numpy()
     # Read with a sign, the largest is a positive number if there is one; without, a negative one.
     return bool(bits.max() < smallest and bits.view(unsigned).max() < smallest + (1 << 8 * bits.itemsize - 1))
-
-
-def _settle_nonfinite(tensors: Sequence[Tensor], result: Tensor, chunk: Chunk) -> tuple[memoryview, Mapping[str, int]]:
-    """Inf − Inf is NaN, but what all models hold alike is copied, so it stays and is nobody's fault."""
-    if any(tensor.dtype is not tensors[0].dtype for tensor in tensors):
-        tensors = [tensor.float() for tensor in tensors]
-    alike = _alike(tensors)
-    if chunk.action is Action.BLEND:
-        result = torch.where(alike, tensors[0].to(result.dtype), result)
-    bad = ~torch.isfinite(result) & ~(alike & ~torch.isfinite(tensors[0]))
-    return _bytes_of(result), _count(bad, chunk)
-
-
-def _alike(tensors: Sequence[Tensor]) -> Tensor:
-    """Where all have the same bits, the same NaN among them."""
-    width = tensors[0].element_size()
-    first, *others = (tensor.view(torch.uint8).view(-1, width) for tensor in tensors)
-    alike = torch.ones(len(first), dtype=torch.bool)
-    for other in others:
-        alike &= (first == other).all(dim=1)
-    return alike
-
-
-def _count(bad: Tensor, chunk: Chunk) -> Mapping[str, int]:
-    """How many elements of each tensor in the chunk are bad."""
-    if not chunk.pieces:
-        return {chunk.step.name: count} if (count := int(bad.sum())) else {}
-    counts: dict[str, int] = {}
-    start = 0
-    for piece in chunk.pieces:
-        elements = piece.nbytes * 8 // chunk.dtype.bits
-        count = int(bad[start : start + elements].sum())
-        start += elements
-        if count:
-            counts[piece.name] = counts.get(piece.name, 0) + count
-    return counts

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from blockmerge.checkpoints.manifest import BLOCK
 from blockmerge.core.method import Scope
 from blockmerge.core.methods import METHODS
-from blockmerge.core.plan import Action, OutputShard, Source, Step
+from blockmerge.core.pairs import Source
+from blockmerge.core.plan import Action, OutputShard, Step
 from blockmerge.core.tensors import DType
 from blockmerge.kernels import KERNELS
 from blockmerge.kernels.in_memory import row_length

@@ -14,14 +14,17 @@ from typing import Any
 
 import torch
 
-from blockmerge.checkpoints.files import open_for_reading, read_into
+from blockmerge.checkpoints.files import read_into
+from blockmerge.checkpoints.folder import check_whole
 from blockmerge.core.difference import BlockDifference, Difference, Sums
 from blockmerge.core.layout import Place
 from blockmerge.core.matching import match
-from blockmerge.core.pairs import Pair
+from blockmerge.core.pairs import Matching, Pair
 from blockmerge.core.progress import Progress, Report, Stage
 from blockmerge.core.tensors import Checkpoint, ShardFile, TensorSpec
 from blockmerge.engine.bench import TORCH_DTYPES
+from blockmerge.engine.estimate import check_memory
+from blockmerge.engine.pickled import open_tensors
 from blockmerge.errors import PlanError
 
 CHUNK = 1 << 20  # elements
@@ -33,7 +36,8 @@ _Files = Mapping[tuple[str, str], int]
 def measure(checkpoints: Mapping[str, Checkpoint], cache: Path, *, report: Report) -> Difference:
     """Compare the two checkpoints; `cache` is the folder that keeps results.
 
-    Raises PlanError with every reason why their tensors cannot be compared.
+    Raises PlanError with every reason why their tensors cannot be compared, or StorageError where an old `.bin` does
+    not fit into memory.
     """
     kept = cache / f"{_identity(checkpoints.values())}.json"
     if kept.is_file():
@@ -42,7 +46,7 @@ def measure(checkpoints: Mapping[str, Checkpoint], cache: Path, *, report: Repor
     matching = match((keys[0], keys[1]), checkpoints)
     if matching.problems:
         raise PlanError(*matching.problems)
-    difference = _measure(checkpoints, matching.pairs, matching.layout.places, matching.notes, report)
+    difference = _measure(checkpoints, matching, cache, report)
     kept.parent.mkdir(parents=True, exist_ok=True)
     partial = kept.with_suffix(f".{os.getpid()}.partial")
     partial.write_text(json.dumps(asdict(difference)), encoding="utf-8")
@@ -65,21 +69,20 @@ def _read(value: Any) -> Difference:
 
 def _measure(
     checkpoints: Mapping[str, Checkpoint],
-    pairs: Iterable[Pair],
-    places: Mapping[str, Place],
-    notes: tuple[str, ...],
+    matching: Matching,
+    scratch: Path,
     report: Report,
 ) -> Difference:
-    compared = [pair for pair in pairs if len(pair.sources) == 2]
+    compared = [pair for pair in matching.pairs if len(pair.sources) == 2]
     total = sum(pair.sources[0][1].nbytes for pair in compared)
     by_place: dict[Place, Sums] = {}
     elements: dict[Place, int] = {}
     everything, done = Sums(), 0
     with ExitStack() as stack:
-        files = _open(checkpoints, stack)
+        files = _open(checkpoints, scratch, stack)
         for pair in compared:
             sums = _sums(pair, files)
-            place = places[pair.name]
+            place = matching.layout.places[pair.name]
             by_place.setdefault(place, Sums()).add(sums)
             elements[place] = elements.get(place, 0) + pair.sources[0][1].elements
             everything.add(sums)
@@ -89,21 +92,16 @@ def _measure(
         BlockDifference(p.stack, p.layer, p.module, elements[p], sums.distance, sums.cosine)
         for p, sums in by_place.items()
     )
-    return Difference(blocks, everything.distance, everything.cosine, notes)
+    return Difference(blocks, everything.distance, everything.cosine, matching.notes)
 
 
-def _open(checkpoints: Mapping[str, Checkpoint], stack: ExitStack) -> _Files:
-    handles: dict[tuple[str, str], int] = {}
-    for key, checkpoint in checkpoints.items():
-        for shard in checkpoint.shards:
-            if shard.whole:
-                raise PlanError(
-                    f"{shard.name} of {checkpoint.name} is in PyTorch's format from before 2020, which is not "
-                    "compared. Load the model in transformers and save it with save_pretrained."
-                )
-            handles[key, shard.name] = open_for_reading(checkpoint.folder / shard.name)
-            stack.callback(os.close, handles[key, shard.name])
-    return handles
+def _open(checkpoints: Mapping[str, Checkpoint], scratch: Path, stack: ExitStack) -> _Files:
+    shards = [(key, held, shard) for key, held in checkpoints.items() for shard in held.shards]
+    check_memory(shard for _, _, shard in shards if shard.whole)
+    for checkpoint in checkpoints.values():
+        check_whole(checkpoint)
+    scratch.mkdir(parents=True, exist_ok=True)
+    return {(key, shard.name): open_tensors(held, shard.name, scratch, stack) for key, held, shard in shards}
 
 
 def _sums(pair: Pair, files: _Files) -> Sums:

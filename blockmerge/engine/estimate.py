@@ -1,14 +1,14 @@
 """What a plan will need of the machine, known before it starts."""
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import psutil
 
 from blockmerge.core.describe import size_text
 from blockmerge.core.plan import Action, Plan
 from blockmerge.core.tensors import ShardFile
+from blockmerge.engine.memory import memory_here
 from blockmerge.errors import StorageError
 
 HEADROOM = 64 * 10**6  # bytes for headers, side files and the file system's own needs
@@ -38,7 +38,7 @@ def estimate(plan: Plan, out: Path) -> Estimate:
     """What is needed on the disk that holds `out`, or its nearest folder that exists, and in memory."""
     sizes = {(key, file.name): file.size for key, held in plan.checkpoints.items() for file in held.side_files}
     disk = plan.nbytes + sum(sizes[step.model, step.name] for step in plan.side_files)
-    whole = _loaded_whole(plan)
+    whole = loaded_whole(plan)
     folder = out.resolve()
     while not folder.exists():
         folder = folder.parent
@@ -63,10 +63,10 @@ def check_disk(plan: Plan, out: Path) -> None:
         )
 
 
-def check_memory(plan: Plan) -> None:
+def check_memory(whole: Iterable[ShardFile]) -> None:
     """Raises StorageError when a file that has to be loaded whole does not fit into the memory that is free."""
-    free = psutil.virtual_memory().available
-    for shard in _loaded_whole(plan):
+    free = memory_here().free
+    for shard in whole:
         if shard.size > free:
             raise StorageError(
                 f"{shard.name} is in PyTorch's format from before 2020, which has to be loaded whole: "
@@ -75,7 +75,7 @@ def check_memory(plan: Plan) -> None:
             )
 
 
-def _loaded_whole(plan: Plan) -> list[ShardFile]:
+def loaded_whole(plan: Plan) -> list[ShardFile]:
     read = {(source.model, source.tensor.file) for step in plan.steps for source in step.inputs}
     return [
         shard

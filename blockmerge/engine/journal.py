@@ -19,12 +19,12 @@ JOURNAL = ".blockmerge.journal"
 
 @dataclass(frozen=True, slots=True)
 class UnitRecord:
-    """A finished unit: its bytes, the digests of its blocks by (tensor, number), and its counts of NaN and Inf."""
+    """A finished unit: its bytes, the digests of its blocks by (tensor, number), its odd values by (tensor, cause)."""
 
     number: int
     nbytes: int
     digests: Mapping[tuple[str, int], bytes]
-    nonfinite: Mapping[str, int]
+    odd: Mapping[tuple[str, str], int]
 
 
 def identity_of(plan: Plan, torch_version: str, processor: str) -> Mapping[str, object]:
@@ -65,9 +65,8 @@ class Journal:
         blocks: dict[str, dict[int, str]] = {}
         for (name, number), digest in record.digests.items():
             blocks.setdefault(name, {})[number] = digest.hex()
-        self._write(
-            {"unit": record.number, "bytes": record.nbytes, "blocks": blocks, "nonfinite": dict(record.nonfinite)}
-        )
+        odd = [[*key, count] for key, count in record.odd.items()]
+        self._write({"unit": record.number, "bytes": record.nbytes, "blocks": blocks, "odd": odd})
         self.units += 1
 
     def _write(self, value: Mapping[str, object]) -> None:
@@ -117,4 +116,5 @@ def _record(line: Mapping[str, Any]) -> UnitRecord:
         for name, blocks in line["blocks"].items()
         for number, digest in blocks.items()
     }
-    return UnitRecord(line["unit"], line["bytes"], digests, line["nonfinite"])
+    odd = {(name, cause): count for name, cause, count in line["odd"]}
+    return UnitRecord(line["unit"], line["bytes"], digests, odd)

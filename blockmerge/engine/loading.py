@@ -1,6 +1,6 @@
 """Does transformers find every tensor of a model where it expects it? Asked in a child, on the meta device.
 
-As `python -m blockmerge.engine.loading` it is the child: folders on stdin as JSON, one line of JSON on stdout for each.
+`main` is the child: a folder on each line of stdin, one line of JSON on stdout for each.
 No weights are read and none of the model's own code is run.
 """
 
@@ -9,14 +9,18 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from queue import Empty, SimpleQueue
+from tempfile import TemporaryFile
+from threading import Lock, Thread
+from typing import IO, Any, Protocol, Self
 
-import blockmerge
 from blockmerge.checkpoints.folder import open_checkpoint
 from blockmerge.checkpoints.strict_json import shown
+from blockmerge.child_environment import child_command, child_environment
 from blockmerge.core.buffers import is_buffer
 from blockmerge.core.tensors import Checkpoint, DType
 from blockmerge.errors import VerifyError
@@ -25,7 +29,6 @@ TIMEOUT = 300  # seconds
 ASK_EVERY = 0.2  # seconds between looks at whether somebody cancelled
 
 _KINDS = ("missing", "unexpected", "mismatched")
-_PACKAGE_ROOT = str(Path(blockmerge.__file__).resolve().parent.parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +39,44 @@ class Loading:
     failure: str = ""
     troubles: Mapping[str, frozenset[str]] | None = None
 
+    @classmethod
+    def read(cls, value: Mapping[str, Any]) -> "Loading":
+        """From what `as_json` gave, through JSON."""
+        troubles = value["troubles"]
+        kinds = None if troubles is None else {kind: frozenset(names) for kind, names in troubles.items()}
+        return cls(value["unknown"], value["failure"], kinds)
+
+    @property
+    def as_json(self) -> Mapping[str, Any]:
+        kinds = None if self.troubles is None else {kind: sorted(names) for kind, names in self.troubles.items()}
+        return {"unknown": self.unknown, "failure": self.failure, "troubles": kinds}
+
     @property
     def is_clean(self) -> bool:
         return self.troubles is not None and not any(self.troubles.values())
 
 
+class Asked(Protocol):
+    """Who knows what transformers says."""
+
+    def ask(self, folder: Path, keep_asking: Callable[[], None]) -> Loading: ...
+
+
 def check_loading(
-    folder: Path, parents: Sequence[Path] = (), keep_asking: Callable[[], None] = lambda: None
+    folder: Path,
+    transformers: Asked,
+    parents: Sequence[Path] = (),
+    keep_asking: Callable[[], None] = lambda: None,
 ) -> tuple[str, ...]:
     """Warnings, where transformers cannot be asked. `keep_asking` is called several times a second, and may raise.
 
     Raises VerifyError with each tensor that is missing, unexpected or mismatched in the folder
     and in no parent.
     """
-    [result] = _ask([folder], keep_asking)
+    result = transformers.ask(folder, keep_asking)
     if result.is_clean:
         return ()
-    known = _ask(parents, keep_asking) if parents else ()
+    known = [transformers.ask(parent, keep_asking) for parent in parents]
     if result.failure and not any(held.failure for held in known):
         raise VerifyError(f"transformers cannot load the result: {result.failure}. Report this merge, with its recipe.")
     if result.troubles is None:
@@ -78,44 +102,103 @@ def _sentences(kind: str, names: Sequence[str]) -> Iterable[str]:
         yield f"transformers finds {shown(names[0])}{more} {kind}, {meaning[kind]}. Report this merge, with its recipe."
 
 
-def _ask(folders: Sequence[Path], keep_asking: Callable[[], None]) -> tuple[Loading, ...]:
-    request = json.dumps([str(folder) for folder in folders]) + "\n"
-    with _child() as child:
-        try:
-            said, errors = _hear(child, request, keep_asking)
-        except subprocess.TimeoutExpired:
-            return (Loading(f"it took more than {TIMEOUT} seconds"),) * len(folders)
-        finally:
-            child.kill()
-    answers = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-    last = next((line for line in reversed(errors.splitlines()) if line.strip()), "it was killed")
-    answers += [{"unknown": last.rstrip(".")}] * (len(folders) - len(answers))
-    return tuple(_loading(answer) for answer in answers)
+class Transformers:
+    """A child that imports transformers, which takes seconds, and then says how it finds folders. Close it.
 
+    It is started when it is first asked, or before, and anew after its death. Any thread may ask.
+    """
 
-def _child() -> "subprocess.Popen[str]":
-    paths = [_PACKAGE_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "blockmerge.engine.loading"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"},
-    )
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[str] | None = None
+        self._answers: SimpleQueue[str] = SimpleQueue()
+        self._one_at_a_time = Lock()
 
+    def __enter__(self) -> Self:
+        return self
 
-def _hear(child: "subprocess.Popen[str]", request: str | None, keep_asking: Callable[[], None]) -> tuple[str, str]:
-    """All that the child says until it ends. Raises TimeoutExpired, or what `keep_asking` raises."""
-    until = time.monotonic() + TIMEOUT
-    while True:
-        try:
-            return child.communicate(request, timeout=ASK_EVERY)
-        except subprocess.TimeoutExpired:
-            if time.monotonic() > until:
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        if self._one_at_a_time.acquire(blocking=False):  # else somebody asks, so it is started
+            try:
+                self._start()
+            finally:
+                self._one_at_a_time.release()
+
+    def ask(self, folder: Path, keep_asking: Callable[[], None] = lambda: None) -> Loading:
+        """What transformers says of the folder. What `keep_asking` raises ends the child."""
+        with self._one_at_a_time:
+            self._say(self._start(), folder)
+            until = time.monotonic() + TIMEOUT
+            try:
+                while time.monotonic() < until:
+                    keep_asking()
+                    with suppress(Empty):
+                        line = self._answers.get(timeout=ASK_EVERY)
+                        if line:
+                            return _loading(json.loads(line))
+                        said = Loading(self._last_words())
+                        break
+                else:
+                    said = Loading(f"it took more than {TIMEOUT} seconds")
+            except BaseException:
+                self._end()
                 raise
-        request = None  # it has been sent
-        keep_asking()
+            # One that has said its last may still be there for a moment, and would never answer whoever asks next.
+            self._end()
+            return said
+
+    def close(self) -> None:
+        """From any thread; whoever asks at the moment is told that the child was killed."""
+        self._end()
+
+    def _start(self) -> "subprocess.Popen[str]":
+        if self._child is None or self._child.poll() is not None:
+            self._end()
+            self._answers = SimpleQueue()
+            self._complaints = TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - _end closes it
+            self._child = subprocess.Popen(
+                child_command("blockmerge.engine.loading", "-W", "ignore"),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._complaints,
+                text=True,
+                env=child_environment(os.environ, CUDA_VISIBLE_DEVICES="", HF_HUB_OFFLINE="1"),
+                start_new_session=sys.platform != "win32",  # a Ctrl-C at the terminal is ours to hear
+            )
+            Thread(target=_listen, args=[self._child.stdout, self._answers], name="transformers", daemon=True).start()
+        return self._child
+
+    def _end(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            assert self._child.stdin is not None
+            with suppress(BrokenPipeError):
+                self._child.stdin.close()
+            self._complaints.close()
+
+    @staticmethod
+    def _say(child: "subprocess.Popen[str]", folder: Path) -> None:
+        assert child.stdin is not None
+        with suppress(BrokenPipeError, ValueError):  # it is dead, which its answers tell
+            child.stdin.write(f"{json.dumps(str(folder))}\n")
+            child.stdin.flush()
+
+    def _last_words(self) -> str:
+        if self._complaints.closed:
+            return "it was killed"
+        self._complaints.seek(0)
+        lines = [line for line in self._complaints.read().splitlines() if line.strip()]
+        return lines[-1].rstrip(".") if lines else "it was killed"
+
+
+def _listen(said: IO[str], answers: "SimpleQueue[str]") -> None:
+    with said:
+        for line in said:
+            answers.put(line)
+    answers.put("")  # its end
 
 
 def _loading(answer: Mapping[str, Any]) -> Loading:
@@ -177,9 +260,22 @@ def _torch_dtype(dtype: DType) -> Any:
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else prints
-    for folder in json.loads(sys.stdin.readline()):
-        print(json.dumps(describe(Path(folder))), file=answers, flush=True)
+    for line in _lines():
+        print(json.dumps(describe(Path(json.loads(line)))), file=answers, flush=True)
 
 
-if __name__ == "__main__":
-    main()
+def _lines() -> Iterator[str]:
+    """Of stdin; the process ends with it at once, though it may be importing still."""
+    lines: SimpleQueue[str] = SimpleQueue()
+
+    def read() -> None:
+        for line in sys.stdin:
+            lines.put(line)
+        os._exit(1)
+
+    Thread(target=read, name="stdin", daemon=True).start()
+    with suppress(ImportError):  # which is told when somebody asks
+        import transformers.modeling_utils  # noqa: F401 - most of what any model class imports
+
+    while True:
+        yield lines.get()

@@ -1,14 +1,17 @@
 """PyTorch's own files (`.bin`), without ever running what a pickle asks for: `torch.load(weights_only=True)` alone.
 
-As `python -m blockmerge.engine.pickled` it is the child that reads headers: paths on stdin as JSON, one line of JSON on
-stdout for each. Under FakeTensorMode no weights are read, and torch tells where each tensor's bytes lie in the file.
+`main` is the child that reads headers: on stdin one JSON object with the paths, on
+stdout one line of JSON for each. Under FakeTensorMode no weights are read, and torch tells where each tensor's bytes
+lie in the file.
 """
 
 import json
+import os
 import pickle
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -16,8 +19,10 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.serialization import config as serialization
 
-from blockmerge.core.tensors import TensorSpec
+from blockmerge.checkpoints.files import open_for_reading
+from blockmerge.core.tensors import Checkpoint, TensorSpec
 from blockmerge.errors import RunError
 
 CODES: Mapping[torch.dtype, str] = {
@@ -107,7 +112,21 @@ def _packed(entries: Mapping[str, Tensor]) -> dict[str, int]:
     return offsets
 
 
-def unpack(path: Path, tensors: Iterable[TensorSpec], folder: Path) -> IO[bytes]:
+def open_tensors(checkpoint: Checkpoint, file: str, scratch: Path, stack: ExitStack) -> int:
+    """A descriptor in which each tensor lies at its offset: the file itself, or what it holds, unpacked in `scratch`.
+
+    `stack` closes it.
+    """
+    path = checkpoint.folder / file
+    if any(shard.name == file and shard.whole for shard in checkpoint.shards):
+        tensors = [tensor for tensor in checkpoint.tensors.values() if tensor.file == file]
+        return stack.enter_context(_unpack(path, tensors, scratch)).fileno()
+    handle = open_for_reading(path)
+    stack.callback(os.close, handle)
+    return handle
+
+
+def _unpack(path: Path, tensors: Iterable[TensorSpec], folder: Path) -> IO[bytes]:
     """Load a whole file and write its tensors where their specs say, into a file without a name in `folder`."""
     entries = torch.load(path, weights_only=True, map_location="cpu")
     target = TemporaryFile(dir=folder)  # noqa: SIM115 - the caller closes it after the merge
@@ -122,9 +141,8 @@ def unpack(path: Path, tensors: Iterable[TensorSpec], folder: Path) -> IO[bytes]
 
 
 def main() -> None:
-    for path in json.loads(sys.stdin.readline()):
+    request = json.loads(sys.stdin.readline())
+    # Else torch reads each record's own header, and between the ends of such a file there is nothing.
+    serialization.load.calculate_storage_offsets = request["headers_only"]
+    for path in request["paths"]:
         print(json.dumps(describe(path)), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from blockmerge.checkpoints.files import sync_folder
+from blockmerge.checkpoints.files import disk_failure, sync_folder
+from blockmerge.checkpoints.manifest import read_manifest
 from blockmerge.core.plan import Plan
 from blockmerge.engine.journal import JOURNAL, Journal, read_identity
-from blockmerge.errors import BlockmergeError, MergePausedError, OutputExistsError, PlanError, StorageError
+from blockmerge.errors import BlockmergeError, MergePausedError, OutputExistsError, PlanError, StorageError, VerifyError
 
 LOCK = ".blockmerge.lock"
 PATIENCE = 10.0  # seconds for another merge's process to go: one that was killed may take a moment
@@ -76,6 +77,19 @@ def _refuse_taken(target: Target) -> None:
         raise OutputExistsError(f"{target.path} exists already. Choose another name, or add --overwrite to replace it.")
     if Path.cwd().is_relative_to(target.place):
         raise OutputExistsError(f"{target.path} is the folder you are in, or one above it. Choose another name.")
+    if is_taken and any(target.place.iterdir()):
+        _refuse_foreign(target)
+
+
+def _refuse_foreign(target: Target) -> None:
+    """Only a result may be replaced: a wrong path must not cost anybody their models, or anything else."""
+    try:
+        read_manifest(target.place)
+    except VerifyError as error:
+        raise OutputExistsError(
+            f"{target.path} holds no result of blockmerge, so it is not replaced. "
+            "Choose another name, or delete that folder yourself."
+        ) from error
 
 
 @contextmanager
@@ -83,8 +97,18 @@ def part_folder(target: Target, identity: Mapping[str, object]) -> Iterator[Jour
     """The locked part folder and its journal, new or taken up from an attempt at the merge with this identity.
 
     On the way out it is removed unless it was published, or can be taken up again: after a pause, a full disk or a
-    crash, if any unit was finished. Raises OutputExistsError where it is of another merge.
+    crash, if any unit was finished. Raises OutputExistsError where it is of another merge, and StorageError for what
+    the system refuses meanwhile.
     """
+    try:
+        with _locked(target, identity) as journal:
+            yield journal
+    except OSError as error:
+        raise disk_failure(f"{target.partial} could not be written", error) from error
+
+
+@contextmanager
+def _locked(target: Target, identity: Mapping[str, object]) -> Iterator[Journal]:
     with _parents_of(target.partial):
         _refuse_left_over(target, identity)
         with _sentence(target.partial):
@@ -121,7 +145,7 @@ def _refuse_left_over(target: Target, identity: Mapping[str, object]) -> None:
         return
     found = read_identity(target.partial)
     names = {path.name for path in target.partial.iterdir()}
-    is_untouched = found is None and LOCK in names <= {LOCK, JOURNAL}  # killed before it had done anything
+    is_untouched = found is None and names <= {LOCK, JOURNAL}  # killed before it had done anything
     if not is_untouched and found != identity:
         why = " with other models, another recipe or another version" if found else ""
         raise OutputExistsError(
@@ -185,7 +209,8 @@ def publish(target: Target) -> None:
         raise StorageError(f"The result could not be given its name {target.path}: {error.strerror}.") from error
     # Only now: a merge that is killed before finds its journal, and what it left is taken up.
     for name in (LOCK, JOURNAL):
-        (target.place / name).unlink()
+        with suppress(OSError):  # they harm nobody, and the result is there
+            (target.place / name).unlink()
     sync_folder(target.place.parent)
     if replaced:
         shutil.rmtree(target.old)

@@ -12,7 +12,9 @@ from blockmerge.checkpoints.manifest import block_digest, read_blocks
 from blockmerge.engine.bench import Bench
 from blockmerge.engine.chunks import Chunk
 from blockmerge.engine.journal import Journal, UnitRecord
+from blockmerge.engine.odd_values import Odd
 from blockmerge.engine.schedule import Job
+from blockmerge.engine.syncing import Syncer
 from blockmerge.engine.units import Unit
 from blockmerge.kernels.kernel import Kernel
 
@@ -24,18 +26,18 @@ class Tally:
     lock: Lock = field(default_factory=Lock)
     done: int = 0
     digests: dict[tuple[str, int], bytes] = field(default_factory=dict)
-    nonfinite: dict[str, int] = field(default_factory=dict)
+    odd: dict[tuple[str, str], int] = field(default_factory=dict)
     last: Chunk | None = None
 
     def add(self, record: UnitRecord) -> None:
         """A unit that was finished before."""
         self.done += record.nbytes
         self.digests |= record.digests
-        self.add_nonfinite(record.nonfinite)
+        self.add_odd(record.odd)
 
-    def add_nonfinite(self, counts: Mapping[str, int]) -> None:
-        for name, count in counts.items():
-            self.nonfinite[name] = self.nonfinite.get(name, 0) + count
+    def add_odd(self, counts: Odd) -> None:
+        for key, count in counts.items():
+            self.odd[key] = self.odd.get(key, 0) + count
 
 
 @dataclass(slots=True)
@@ -44,15 +46,16 @@ class _Open:
 
     left: int
     digests: dict[tuple[str, int], bytes] = field(default_factory=dict)
-    nonfinite: dict[str, int] = field(default_factory=dict)
+    odd: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenFiles:
-    """File descriptors: inputs by (model key, shard name), outputs by shard name."""
+    """File descriptors: inputs by (model key, shard name), outputs by shard name; and who syncs them."""
 
     inputs: Mapping[tuple[str, str], int]
     outputs: Mapping[str, int]
+    syncer: Syncer
 
 
 class Crew:
@@ -111,7 +114,7 @@ class Crew:
 
     def _finish(self, bench: Bench, job: Job) -> None:
         chunk = job.chunk
-        result, nonfinite = bench.compute(chunk, None if job.task is None else job.task.setting)
+        result, odd = bench.compute(chunk, None if job.task is None else job.task.setting)
         write_all(self._files.outputs[chunk.file], result, chunk.offset)
         digests: dict[tuple[str, int], bytes] = {}
         start = 0
@@ -122,11 +125,11 @@ class Crew:
             self.tally.done += chunk.nbytes
             self.tally.digests |= digests
             self.tally.last = chunk
-            self.tally.add_nonfinite(nonfinite)
+            self.tally.add_odd(odd)
             state = self._open.setdefault(job.unit.number, _Open(len(job.unit.chunks)))
             state.left -= 1
             state.digests |= digests
-            state.nonfinite |= {name: state.nonfinite.get(name, 0) + count for name, count in nonfinite.items()}
+            state.odd |= {key: state.odd.get(key, 0) + count for key, count in odd.items()}
             is_last = state.left == 0
             if is_last:
                 del self._open[job.unit.number]
@@ -135,11 +138,13 @@ class Crew:
 
     def _record(self, unit: Unit, state: _Open) -> None:
         """A finished unit goes into the journal, with the digests of blocks that no single chunk had whole."""
+        handle = self._files.outputs[unit.chunks[0].file]
+        self._files.syncer.begin(handle)
         unread: dict[tuple[str, int], bytes] = {}
         for name, first, offset, nbytes in unit.unread_blocks:
-            blocks = read_blocks(self._files.outputs[unit.chunks[0].file], offset, nbytes)
+            blocks = read_blocks(handle, offset, nbytes)
             unread |= {(name, first + number): block_digest(block) for number, block in enumerate(blocks)}
-        record = UnitRecord(unit.number, unit.nbytes, {**state.digests, **unread}, state.nonfinite)
+        record = UnitRecord(unit.number, unit.nbytes, {**state.digests, **unread}, state.odd)
         with self.tally.lock:
             self.tally.digests |= unread
             self._journal.append(record)

@@ -1,12 +1,24 @@
 """The worker's side of a merge process: it starts early, waits with torch imported, and carries out one request."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from blockmerge.jobs.messages import CANCEL, PAUSE, Message, Request, decode_message, encode_request
+from blockmerge.core.progress import Progress
+from blockmerge.engine.loading import Asked
+from blockmerge.jobs.messages import (
+    CANCEL,
+    PAUSE,
+    Ending,
+    Message,
+    Question,
+    Request,
+    decode_message,
+    encode_answer,
+    encode_request,
+)
 from blockmerge.jobs.process import close_stdin, start_python
 
 
@@ -18,19 +30,27 @@ class Died:
 
 
 class MergeProcess:
-    """One process for one merge. Close it: that ends the process, whatever it is doing."""
+    """One process for one merge. Close it: that ends the process, whatever it is doing.
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._process = start_python("blockmerge.jobs.run", environ, answers=True)
-        self._messages: SimpleQueue[Message | Died] = SimpleQueue()
-        self._reader = threading.Thread(target=self._read, name="merge-reader", daemon=True)
-        self._reader.start()
+    Its questions are passed on to `transformers`, which serves one process after the other.
+    """
+
+    def __init__(self, environ: Mapping[str, str], transformers: Asked) -> None:
+        self._transformers = transformers
+        self._process = start_python("blockmerge.jobs.run", environ, answers=True, complains=True)
+        self._messages: SimpleQueue[Progress | Ending | Died] = SimpleQueue()
+        self._hear: Callable[[str], None] = lambda _: None
+        self._threads = [threading.Thread(target=read, daemon=True) for read in (self._read_errors, self._read)]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def begin(self, request: Request) -> None:
+    def begin(self, request: Request, hear: Callable[[str], None]) -> None:
+        """Carry out a request; `hear` gets every line that it writes to stderr, in a thread of its own."""
+        self._hear = hear
         self._say(encode_request(request))
 
     def pause(self) -> None:
@@ -41,7 +61,7 @@ class MergeProcess:
         """It stops within a chunk of work, removes its part folder and says that it stopped."""
         self._say(CANCEL)
 
-    def receive(self, seconds: float) -> Message | Died | None:
+    def receive(self, seconds: float) -> Progress | Ending | Died | None:
         """The next thing it says, or None if it says nothing for so long. Died comes last, and only once."""
         try:
             return self._messages.get(timeout=seconds)
@@ -53,12 +73,13 @@ class MergeProcess:
 
     def close(self) -> None:
         self._process.kill()
-        self._reader.join()
+        for thread in self._threads:
+            thread.join()
         close_stdin(self._process)
 
     def _say(self, line: bytes) -> None:
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it is dead, which `receive` will tell
+        with suppress(BrokenPipeError, ValueError):  # it is dead or closed, which `receive` will tell
             self._process.stdin.write(line)
             self._process.stdin.flush()
 
@@ -67,5 +88,23 @@ class MergeProcess:
         with self._process.stdout as lines:
             for line in lines:
                 if line.endswith(b"\n"):  # a killed process may leave half a line
-                    self._messages.put(decode_message(line))
-        self._messages.put(Died(self._process.wait()))
+                    self._take(decode_message(line))
+        returncode = self._process.wait()
+        self._threads[0].join()  # its last words come before the news of its death
+        self._messages.put(Died(returncode))
+
+    def _take(self, message: Message) -> None:
+        if isinstance(message, Question):
+            # In a thread of its own: news of the process come meanwhile, that of its death among them.
+            threading.Thread(target=self._answer, args=[message], daemon=True).start()
+        else:
+            self._messages.put(message)
+
+    def _answer(self, question: Question) -> None:
+        self._say(encode_answer(self._transformers.ask(question.folder, lambda: None)))
+
+    def _read_errors(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as lines:
+            for line in lines:
+                self._hear(line.decode(errors="replace").rstrip())

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from blockmerge.core.progress import Progress, Stage
+from blockmerge.engine.loading import Loading
 
 # All that a worker says after its request: stop and keep what is finished, or stop and leave nothing.
 PAUSE = b"pause\n"
@@ -13,16 +14,17 @@ CANCEL = b"cancel\n"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One attempt at one job. `again` says that an earlier attempt may have published the result already.
+    """One attempt at one job. `again` says that an earlier attempt may have left something, or published the result.
 
-    `log` takes all that the process has to say on stderr; `lock` is held while it works.
+    `memory` are the bytes that the process may take for itself, None as many as there are. `as_owner`: the Hub is
+    asked with this machine's own token, and otherwise as somebody without one.
     """
 
     recipe: str
     out: Path
     again: bool
-    log: Path
-    lock: Path
+    memory: int | None = None
+    as_owner: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,10 @@ class MergeDone:
 
 @dataclass(frozen=True, slots=True)
 class MergeFailed:
+    """`needs_sign_in` where it can go on as soon as somebody has signed in to the Hub."""
+
     error: str
+    needs_sign_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +48,44 @@ class MergeStopped:
     """It was asked to stop. After a cancel nothing stays, after a pause what is finished."""
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What does transformers say of this folder? The worker has it at hand, and answers with a line."""
+
+    folder: Path
+
+
 Ending = MergeDone | MergeFailed | MergeStopped
-Message = Progress | Ending
+Message = Progress | Question | Ending
 
 
 def encode_request(request: Request) -> bytes:
-    return _line({**asdict(request), "out": str(request.out), "log": str(request.log), "lock": str(request.lock)})
+    return _line({**asdict(request), "out": str(request.out)})
 
 
 def decode_request(line: bytes) -> Request:
     value = json.loads(line)
-    return Request(value["recipe"], Path(value["out"]), value["again"], Path(value["log"]), Path(value["lock"]))
+    return Request(value["recipe"], Path(value["out"]), value["again"], value["memory"], value["as_owner"])
+
+
+def encode_answer(answer: Loading) -> bytes:
+    return _line(answer.as_json)
+
+
+def decode_answer(line: bytes) -> Loading:
+    return Loading.read(json.loads(line))
 
 
 def encode_message(message: Message) -> bytes:
     match message:
         case Progress():
             return _line({"progress": asdict(message)})
+        case Question():
+            return _line({"question": str(message.folder)})
         case MergeDone():
             return _line({"done": asdict(message)})
         case MergeFailed():
-            return _line({"failed": message.error})
+            return _line({"failed": asdict(message)})
         case MergeStopped():
             return _line({"stopped": True})
 
@@ -72,9 +94,11 @@ def decode_message(line: bytes) -> Message:
     [(kind, value)] = json.loads(line).items()
     if kind == "progress":
         return Progress(Stage(value["stage"]), value["done"], value["total"], value["detail"])
+    if kind == "question":
+        return Question(Path(value))
     if kind == "done":
         return MergeDone(value["digest"], value["nbytes"], value["seconds"], tuple(value["warnings"]))
-    return MergeFailed(value) if kind == "failed" else MergeStopped()
+    return MergeFailed(**value) if kind == "failed" else MergeStopped()
 
 
 def _line(value: object) -> bytes:

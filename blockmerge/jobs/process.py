@@ -7,25 +7,26 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 
-import blockmerge
+from blockmerge.child_environment import child_command, child_environment
 
-_PACKAGE_ROOT = str(Path(blockmerge.__file__).resolve().parent.parent)
 _WINDOWS = sys.platform == "win32"
 
 
-def start_python(module: str, environ: Mapping[str, str], *, answers: bool = False) -> subprocess.Popen[bytes]:
-    """Start `python -m module` in a session of its own, so that a Ctrl-C at the terminal reaches only the parent.
+def start_python(
+    module: str, environ: Mapping[str, str], *, answers: bool = False, complains: bool = False
+) -> subprocess.Popen[bytes]:
+    """Start a module's main() in a session of its own, so that a Ctrl-C at the terminal reaches only the parent.
 
-    Its stdin is a pipe that the parent holds open as long as it lives; with `answers` its stdout is one too.
+    Its stdin is a pipe that the parent holds open as long as it lives. With `answers` its stdout is a pipe too, with
+    `complains` its stderr: whoever asks for one reads it to its end, or the child waits for that.
     """
-    paths = [_PACKAGE_ROOT, *filter(None, [environ.get("PYTHONPATH")])]
     return subprocess.Popen(
-        [sys.executable, "-m", module],
+        child_command(module),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE if answers else None,
-        env={**environ, "PYTHONPATH": os.pathsep.join(paths)},
+        stderr=subprocess.PIPE if complains else None,
+        env=child_environment(environ),
         start_new_session=not _WINDOWS,
         creationflags=_new_group(),
     )
@@ -61,7 +62,15 @@ def close_stdin(process: subprocess.Popen[bytes]) -> None:
         process.stdin.close()
 
 
-def death_sentence(returncode: int, log: Path) -> str:
+def limit_memory(nbytes: int) -> None:
+    """Let the system refuse this process more memory of its own than this; where it cannot, nothing is limited."""
+    if sys.platform == "linux":
+        import resource  # Windows has none
+
+        resource.setrlimit(resource.RLIMIT_DATA, (nbytes, nbytes))
+
+
+def death_sentence(returncode: int) -> str:
     """Why a merge process ended without a word, for the person whose merge it was."""
     # 128 + number is how a shell or a container reports a signal.
     number = -returncode if returncode < 0 else returncode - 128
@@ -72,4 +81,4 @@ def death_sentence(returncode: int, log: Path) -> str:
         )
     if not _WINDOWS and number == signal.SIGBUS:
         return "A source file became shorter during the merge. Leave the models alone while they are merged."
-    return f"The merge process ended unexpectedly (exit code {returncode}). Its log may say why: {log}"
+    return f"The merge process ended unexpectedly (exit code {returncode}). Its log may say why."

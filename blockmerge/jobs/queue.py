@@ -1,4 +1,4 @@
-"""The durable queue: the only importer of dbos, which hands tickets to the worker one at a time and remembers them.
+"""The durable queue: the only importer of dbos, which hands tickets to workers and remembers them.
 
 dbos knows nothing of a job but its number and attempt; everything else is in the Store.
 """
@@ -12,7 +12,7 @@ from blockmerge.jobs.states import Ticket
 
 _QUEUE = "merges"
 _POLL = 0.25  # seconds
-_ACTIVE = frozenset({"ENQUEUED", "DELAYED", "PENDING"})
+_IN_LINE = frozenset({"ENQUEUED", "DELAYED"})
 
 
 class MergeQueue:
@@ -21,24 +21,28 @@ class MergeQueue:
     def __init__(self, workflow: Callable[[int, int], None]) -> None:
         self._workflow = workflow
 
-    def put(self, ticket: Ticket) -> None:
-        """Put a ticket in line behind those of older jobs; a ticket that was put before stays what it is."""
-        # The order of job numbers, also for a job that comes back after a stop. 0 would be ahead of all.
-        with SetWorkflowID(str(ticket)), SetEnqueueOptions(priority=ticket.job):
+    def put(self, ticket: Ticket, turn: int) -> None:
+        """Put a ticket in line behind those of an earlier turn; a ticket that was put before stays what it is."""
+        with SetWorkflowID(str(ticket)), SetEnqueueOptions(priority=turn):
             DBOS.enqueue_workflow(_QUEUE, self._workflow, ticket.job, ticket.attempt)
 
-    def is_active(self, tickets: Collection[Ticket]) -> Mapping[Ticket, bool]:
-        """For each ticket that was ever put: True while it waits or is carried out, False once it is used up."""
+    def is_active(self, tickets: Collection[Ticket], workers: Collection[str]) -> Mapping[Ticket, bool]:
+        """For each ticket that was ever put: True while it waits or one of these workers carries it out."""
         named = {str(ticket): ticket for ticket in tickets}
         found = DBOS.list_workflows(workflow_ids=list(named), load_input=False, load_output=False)
-        return {named[workflow.workflow_id]: workflow.status in _ACTIVE for workflow in found}
+        return {
+            named[workflow.workflow_id]: workflow.status in _IN_LINE
+            or (workflow.status == "PENDING" and workflow.executor_id in workers)
+            for workflow in found
+        }
 
 
 @contextmanager
-def open_queue(url: str, carry_out: Callable[[Ticket], None]) -> Iterator[MergeQueue]:
-    """Start to hand out tickets, one at a time, to `carry_out`, in a thread of dbos; once per process.
+def open_queue(url: str, worker: str, at_once: int, carry_out: Callable[[Ticket], None]) -> Iterator[MergeQueue]:
+    """Start to hand out tickets, `at_once` at a time, to `carry_out`, in threads of dbos; once per process.
 
-    `carry_out` records how a job ended in the Store and raises for bugs only: dbos would store the exception.
+    `worker` is the name of this process, which no other ever has. `carry_out` records how a job ended in the Store and
+    raises for bugs only: dbos would store the exception.
     """
     # Pinned: by default it is a hash of the source, and an edit would strand every ticket of the version before.
     DBOS(
@@ -46,7 +50,7 @@ def open_queue(url: str, carry_out: Callable[[Ticket], None]) -> Iterator[MergeQ
             "name": "blockmerge",
             "system_database_url": url,
             "application_version": "jobs-1",
-            "executor_id": "local",
+            "executor_id": worker,
             "log_level": "WARNING",
         }
     )
@@ -58,7 +62,7 @@ def open_queue(url: str, carry_out: Callable[[Ticket], None]) -> Iterator[MergeQ
 
     DBOS.launch()
     try:
-        DBOS.register_queue(_QUEUE, worker_concurrency=1, polling_interval_sec=_POLL)
+        DBOS.register_queue(_QUEUE, worker_concurrency=at_once, polling_interval_sec=_POLL)
         yield MergeQueue(merge)
     finally:
         DBOS.destroy()

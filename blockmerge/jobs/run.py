@@ -1,30 +1,33 @@
-"""The merge process, `python -m blockmerge.jobs.run`: one request on stdin, carried out, its course told on stdout.
+"""The merge process, a child of the worker: one request on stdin, carried out, its course told on stdout.
 
 It is started before there is anything to do, so that torch is imported by the time a job comes.
 """
 
 import os
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event
+from typing import TYPE_CHECKING
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from blockmerge.checkpoints.manifest import read_manifest
-from blockmerge.checkpoints.models import open_models
 from blockmerge.checkpoints.verify import verify_result
 from blockmerge.core.plan import Plan, make_plan
 from blockmerge.core.progress import Progress, Report, Stage
 from blockmerge.core.recipe import parse_recipe
-from blockmerge.engine.loading import check_loading
+from blockmerge.engine.estimate import check_disk
+from blockmerge.engine.loading import Asked, Loading, check_loading
 from blockmerge.engine.merge import carry_out
-from blockmerge.engine.target import Target
-from blockmerge.errors import BlockmergeError, MergeCancelledError, MergePausedError
+from blockmerge.engine.target import LOCK, Target
+from blockmerge.errors import BlockmergeError, MergeCancelledError, MergePausedError, SignInError
+from blockmerge.hub.anywhere import bring_here, open_anywhere
 from blockmerge.jobs.messages import (
     CANCEL,
     PAUSE,
@@ -33,39 +36,63 @@ from blockmerge.jobs.messages import (
     MergeFailed,
     MergeStopped,
     Message,
+    Question,
     Request,
+    decode_answer,
     decode_request,
     encode_message,
 )
-from blockmerge.jobs.process import watch_parent
-from blockmerge.jobs.states import refuse_taken
+from blockmerge.jobs.process import limit_memory, watch_parent
+from blockmerge.jobs.states import part_folder, refuse_taken
+from blockmerge.settings import read_settings
+
+if TYPE_CHECKING:
+    from blockmerge.hub.client import Hub
 
 REPORT_EVERY = 0.1  # seconds
+LOOK_EVERY = 0.1
+NO_MEMORY = ("can't allocate memory", "can't start new thread")  # torch's and Python's RuntimeError
+OUT_OF_MEMORY = "The merge ran out of memory. Close other programs, or merge on a machine with more memory."
 
 
 def main() -> None:
     say = _take_stdout()
-    requests: SimpleQueue[bytes] = SimpleQueue()
+    lines: SimpleQueue[bytes] = SimpleQueue()
     wishes = {PAUSE: Event(), CANCEL: Event()}
 
     def hear(line: bytes) -> None:
         wish = wishes.get(line + b"\n")
         if wish is None:
-            requests.put(line)
+            lines.put(line)
         else:
             wish.set()
 
     # Without its worker nobody wants the result, and the next worker must not find this process at work.
     watch_parent(hear, lambda: os._exit(1))
-    request = decode_request(requests.get())
+    request = decode_request(lines.get())
     signal.signal(signal.SIGTERM, lambda *_: wishes[PAUSE].set())
-    _send_stderr_to(request)
-    with FileLock(request.lock):
-        say(_outcome(request, _throttled(say), wishes))
+    if request.memory is not None:
+        limit_memory(request.memory)
+    say(_outcome(request, _throttled(say), wishes, _Worker(say, lines)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """The worker, which has transformers at hand; importing it here would take seconds for each merge."""
+
+    say: Callable[[Message], None]
+    lines: SimpleQueue[bytes]
+
+    def ask(self, folder: Path, keep_asking: Callable[[], None]) -> Loading:
+        self.say(Question(folder))
+        while True:
+            keep_asking()
+            with suppress(Empty):
+                return decode_answer(self.lines.get(timeout=LOOK_EVERY))
 
 
 def _take_stdout() -> Callable[[Message], None]:
-    """The way to the worker; whatever else is printed in this process goes to stderr."""
+    """The way to the worker; whatever else is printed in this process goes to stderr, and so into the job's log."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
 
@@ -74,13 +101,6 @@ def _take_stdout() -> Callable[[Message], None]:
         answers.flush()
 
     return say
-
-
-def _send_stderr_to(request: Request) -> None:
-    request.log.parent.mkdir(parents=True, exist_ok=True)
-    with request.log.open("ab") as log:
-        os.dup2(log.fileno(), 2)
-        os.dup2(log.fileno(), 1)
 
 
 def _throttled(say: Report) -> Report:
@@ -97,38 +117,39 @@ def _throttled(say: Report) -> Report:
     return report
 
 
-def _outcome(request: Request, report: Report, wishes: Mapping[bytes, Event]) -> Ending:
+def _outcome(request: Request, report: Report, wishes: Mapping[bytes, Event], worker: Asked) -> Ending:
     try:
-        return _merge(request, report, wishes)
+        return _merge(request, report, wishes, worker)
     except (MergeCancelledError, MergePausedError):
         return MergeStopped()
     except BlockmergeError as error:
-        return MergeFailed(str(error))
-    except MemoryError:
-        traceback.print_exc()
-        return MergeFailed("The merge ran out of memory. Close other programs, or merge on a machine with more memory.")
+        return MergeFailed(str(error), needs_sign_in=isinstance(error, SignInError))
     except Exception as error:  # noqa: BLE001 - the one boundary where a crash becomes a failed job
         traceback.print_exc()
-        sys.stderr.flush()
-        return MergeFailed(f"The merge crashed ({type(error).__name__}): see the log, {request.log}")
+        if isinstance(error, MemoryError) or any(sign in str(error) for sign in NO_MEMORY):
+            return MergeFailed(OUT_OF_MEMORY)
+        return MergeFailed(f"The merge crashed ({type(error).__name__}). Its log says where.")
 
 
-def _merge(request: Request, report: Report, wishes: Mapping[bytes, Event]) -> MergeDone:
-    start = time.monotonic()
+def _merge(request: Request, report: Report, wishes: Mapping[bytes, Event], worker: Asked) -> MergeDone:
+    if request.again:
+        _wait_for_earlier_attempt(request.out, report, wishes)
     recipe = parse_recipe(request.recipe)
-    plan = make_plan(recipe, open_models(recipe.references))
+    plan = make_plan(recipe, open_anywhere(recipe.references, lambda: _hub(request)))
     if request.again and request.out.exists():
         return _recognise(request, plan, report)
     refuse_taken(request.out)
+    plan = _with_weights(request, plan, report, wishes)
+    start = time.monotonic()
     parents = [held.folder for held in plan.checkpoints.values()]
 
     def check(folder: Path, stop_if_asked: Callable[[], None]) -> tuple[str, ...]:
         def keep_asking() -> None:
-            # Importing transformers takes seconds in which nothing else would be said.
+            # It may be importing still, for seconds in which nothing else would be said.
             report(Progress(Stage.VERIFY, plan.nbytes, plan.nbytes, "transformers looks for every tensor"))
             stop_if_asked()
 
-        return check_loading(folder, parents, keep_asking)
+        return check_loading(folder, worker, parents, keep_asking)
 
     result = carry_out(
         plan,
@@ -141,6 +162,38 @@ def _merge(request: Request, report: Report, wishes: Mapping[bytes, Event]) -> M
     return MergeDone(result.digest, result.nbytes, time.monotonic() - start, result.warnings)
 
 
+def _hub(request: Request) -> "Hub":
+    from blockmerge.hub.client import own_hub  # takes most of a second, and few jobs need it
+
+    own = own_hub(read_settings(os.environ).home / "hub")
+    return own if request.as_owner else replace(own, token=None)
+
+
+def _with_weights(request: Request, plan: Plan, report: Report, wishes: Mapping[bytes, Event]) -> Plan:
+    """A pause ends a download too: files that are whole stay for the next attempt."""
+    check_disk(plan, request.out)  # before a download that may take hours
+
+    def is_stopped() -> bool:
+        return any(wish.is_set() for wish in wishes.values())
+
+    return bring_here(plan, lambda: _hub(request), request.out, report=report, is_cancelled=is_stopped)
+
+
+def _wait_for_earlier_attempt(out: Path, report: Report, wishes: Mapping[bytes, Event]) -> None:
+    """Its worker counts as dead, but it may still be at work, on a machine that stood still for a while."""
+    lock = part_folder(out) / LOCK
+    while lock.exists():
+        try:
+            with FileLock(lock).acquire(timeout=0):
+                return
+        except Timeout:
+            report(Progress(Stage.CHECK, 0, 0, "the earlier attempt is still at work"))
+        if wishes[CANCEL].wait(LOOK_EVERY):
+            raise MergeCancelledError
+        if wishes[PAUSE].is_set():
+            raise MergePausedError
+
+
 def _recognise(request: Request, plan: Plan, report: Report) -> MergeDone:
     """The result that an earlier attempt gave its name to just before it was killed; any other folder is refused."""
     start = time.monotonic()
@@ -150,7 +203,3 @@ def _recognise(request: Request, plan: Plan, report: Report) -> MergeDone:
     # Too late to cancel: the result has its name.
     verify_result(request.out, plan, report=report, is_cancelled=lambda: False)
     return MergeDone(manifest.result_digest, plan.nbytes, time.monotonic() - start, ())
-
-
-if __name__ == "__main__":
-    main()

@@ -11,33 +11,58 @@ from blockmerge.errors import JobRequestError
 
 
 class JobState(StrEnum):
+    """In the order in which a job may go through them."""
+
     WAITING = "Waiting"
     CHECKING = "Checking"
+    DOWNLOADING = "Downloading"
     MERGING = "Merging"
     VERIFYING = "Verifying"
+    SAVING = "Saving"
+    UPLOADING = "Uploading"
     DONE = "Done"
+    NEEDS_SIGN_IN = "Needs sign-in"
     FAILED = "Failed"
     CANCELLED = "Cancelled"
 
 
 # In these states a merge process may be at work, and the job's part folder is the job's own.
-RUNNING = frozenset({JobState.CHECKING, JobState.MERGING, JobState.VERIFYING})
-LIVE = RUNNING | {JobState.WAITING}
+RUNNING = frozenset(
+    {
+        JobState.CHECKING,
+        JobState.DOWNLOADING,
+        JobState.MERGING,
+        JobState.VERIFYING,
+        JobState.SAVING,
+        JobState.UPLOADING,
+    }
+)
+# A job that needs a sign-in goes on after it: its name and its folder stay its own.
+LIVE = RUNNING | {JobState.WAITING, JobState.NEEDS_SIGN_IN}
+# What somebody may have carried out again.
+REPEATABLE = frozenset({JobState.NEEDS_SIGN_IN, JobState.FAILED, JobState.CANCELLED})
 
-_STOPPED = frozenset({JobState.WAITING, JobState.FAILED, JobState.CANCELLED})
+_STOPPED = REPEATABLE | {JobState.WAITING}
 LEGAL_MOVES: Mapping[JobState, frozenset[JobState]] = {
-    JobState.WAITING: frozenset({JobState.CHECKING, JobState.FAILED, JobState.CANCELLED}),
+    JobState.WAITING: REPEATABLE | {JobState.CHECKING},
     # Straight to Verifying: the attempt before had published the result, but was killed before it could say so.
-    JobState.CHECKING: _STOPPED | {JobState.MERGING, JobState.VERIFYING},
+    JobState.CHECKING: _STOPPED | {JobState.DOWNLOADING, JobState.MERGING, JobState.VERIFYING},
+    JobState.DOWNLOADING: _STOPPED | {JobState.CHECKING, JobState.MERGING},
     JobState.MERGING: _STOPPED | {JobState.VERIFYING},
-    JobState.VERIFYING: _STOPPED | {JobState.DONE},
+    JobState.VERIFYING: _STOPPED | {JobState.SAVING, JobState.UPLOADING, JobState.DONE},
+    JobState.SAVING: _STOPPED | {JobState.UPLOADING, JobState.DONE},
+    JobState.UPLOADING: _STOPPED | {JobState.DONE},
     JobState.DONE: frozenset(),
-    JobState.FAILED: frozenset(),
-    JobState.CANCELLED: frozenset(),
+    JobState.NEEDS_SIGN_IN: frozenset({JobState.WAITING, JobState.FAILED, JobState.CANCELLED}),
+    JobState.FAILED: frozenset({JobState.WAITING}),
+    JobState.CANCELLED: frozenset({JobState.WAITING}),
 }
+
+LOCAL = "local"  # the owner of all jobs where only this machine can reach the page
 
 STATE_OF_STAGE: Mapping[Stage, JobState] = {
     Stage.CHECK: JobState.CHECKING,
+    Stage.DOWNLOAD: JobState.DOWNLOADING,
     Stage.MERGE: JobState.MERGING,
     Stage.VERIFY: JobState.VERIFYING,
 }
@@ -56,7 +81,10 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """What a person asks for. `models` are names to show; `weights`, one per layer, and `shape` are for its picture."""
+    """What a person asks for. `models` are names to show; `weights`, one per layer, and `shape` are for its picture.
+
+    `nbytes` is what the result will take on the disk, 0 where nobody knows yet.
+    """
 
     name: str
     recipe: str
@@ -64,6 +92,8 @@ class NewJob:
     models: tuple[str, ...]
     weights: tuple[float, ...] = ()
     shape: str = ""
+    owner: str = LOCAL
+    nbytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +112,23 @@ class JobProgress:
 class Job:
     """A row of the queue. Times are seconds since 1970; `started` is that of the current or last attempt.
 
-    `error` is set when Failed; `digest`, `nbytes`, `seconds` (of the merge alone) and `warnings` when Done.
+    `error` is set when Failed or when a sign-in is needed; `digest`, `seconds` (of the merge alone) and `warnings` when
+    Done. `nbytes` is what the result takes, or will. `begun`: a worker had it once, so its part folder is its own.
+    `turn` and then the number decide who is next. `worker` is the one that has it, or had it last. `units` of work were
+    finished when this attempt began. `kept` are the bytes that a failed job can go on from. `deleted`: when its files
+    were. `published` is the address of the commit or pull request by which it went to the Hub last.
     """
 
     id: int
+    owner: str
     name: str
     state: JobState
+    turn: int
     attempt: int
+    begun: bool
+    worker: str | None
     crashes: int
+    units: int
     cancel_asked: bool
     recipe: str
     out: Path
@@ -101,9 +140,13 @@ class Job:
     finished: float | None
     error: str | None
     digest: str | None
-    nbytes: int | None
+    nbytes: int
     seconds: float | None
     warnings: tuple[str, ...]
+    kept: int
+    deleted: float | None
+    hidden: bool
+    published: str | None
     progress: JobProgress | None
 
     @property
@@ -152,6 +195,6 @@ def refuse_left_over(out: Path) -> None:
     part = part_folder(out)
     if part.exists():
         raise JobRequestError(
-            f"{part} is left from a merge that did not finish and is no job's. "
-            "Choose another name, or delete that folder."
+            f"{part} is left from a merge that did not finish. "
+            "Choose another name, continue that job, or delete that folder."
         )

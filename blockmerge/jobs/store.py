@@ -1,91 +1,44 @@
 """The table of jobs: the only truth about their states, shared by the page and the workers.
 
-Every method is one short transaction, so any number of threads and processes may use the same queue.
+Every method is one short transaction, so any number of threads and processes may use the same queue. What a person may
+do with jobs is in own_jobs.py.
 """
 
 import time
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from blockmerge.core.progress import Progress, Stage
+from blockmerge.core.progress import Progress
 from blockmerge.errors import JobRequestError
-from blockmerge.jobs.states import LEGAL_MOVES, LIVE, Job, JobProgress, JobState, NewJob, Ticket
+from blockmerge.jobs.line import put_in_line
+from blockmerge.jobs.secrets import mask_secrets
+from blockmerge.jobs.states import LEGAL_MOVES, LIVE, Job, JobState, NewJob, Ticket
+from blockmerge.jobs.tables import IN_LINE, IS_LIVE, IS_WAITING, JOBS, LOGS, PROGRESS, ROWS, WORKERS, Database, job_of
+from blockmerge.settings import Settings
 
-_META = sa.MetaData()
-_JOBS = sa.Table(
-    "bm_jobs",
-    _META,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("crashes", sa.Integer, nullable=False),
-    sa.Column("cancel_asked", sa.Boolean, nullable=False),
-    sa.Column("recipe", sa.Text, nullable=False),
-    sa.Column("out", sa.Text, nullable=False),
-    sa.Column("models", sa.JSON, nullable=False),
-    sa.Column("weights", sa.JSON, nullable=False),
-    sa.Column("shape", sa.Text, nullable=False),
-    sa.Column("created", sa.Float, nullable=False),
-    sa.Column("started", sa.Float),
-    sa.Column("finished", sa.Float),
-    sa.Column("error", sa.Text),
-    sa.Column("digest", sa.Text),
-    sa.Column("nbytes", sa.BigInteger),
-    sa.Column("seconds", sa.Float),
-    sa.Column("warnings", sa.JSON, nullable=False),
-    sqlite_autoincrement=True,  # an id is never given twice: it is in log names and addresses
-)
-_IS_LIVE = _JOBS.c.state.in_(sorted(LIVE))
-# Lower case, because some file systems hold "A" and "a" for the same folder.
-_ONE_LIVE_NAME = sa.Index(
-    "bm_one_live_name",
-    sa.func.lower(_JOBS.c.name),
-    unique=True,
-    sqlite_where=sa.text("state IN ('Waiting', 'Checking', 'Merging', 'Verifying')"),
-)
-_PROGRESS = sa.Table(
-    "bm_progress",
-    _META,
-    sa.Column("job", sa.Integer, primary_key=True),
-    sa.Column("stage", sa.Text, nullable=False),
-    sa.Column("done", sa.BigInteger, nullable=False),
-    sa.Column("total", sa.BigInteger, nullable=False),
-    sa.Column("detail", sa.Text, nullable=False),
-    sa.Column("since", sa.Float, nullable=False),
-    sa.Column("at", sa.Float, nullable=False),
-)
-_WORKERS = sa.Table(
-    "bm_workers",
-    _META,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("at", sa.Float, nullable=False),
-)
-_ROWS = sa.select(
-    _JOBS,
-    *(_PROGRESS.c[name] for name in ("stage", "done", "total", "detail", "since", "at")),
-).select_from(_JOBS.outerjoin(_PROGRESS, _PROGRESS.c.job == _JOBS.c.id))
+
+def open_store(settings: Settings) -> "Store":
+    """Raises JobRequestError where the queue cannot be reached; the sentence does not show its password."""
+    try:
+        return Store(settings.queue)
+    except sa.exc.OperationalError as error:
+        why = mask_secrets(str(error.orig)).strip().splitlines()[0]
+        raise JobRequestError(
+            f"The queue {settings.shown_queue} cannot be reached: {why}. "
+            "Check that its server runs and that BLOCKMERGE_QUEUE is right."
+        ) from error
 
 
 class Store:
     """The jobs in one queue; `url` is that of Settings.queue. Close it, or use it in a `with`."""
 
     def __init__(self, url: str) -> None:
-        Path(sa.make_url(url).database or "").parent.mkdir(parents=True, exist_ok=True)
-        self._durable = _engine(url, "full")
-        # Progress is out of date within a second: not worth waiting for the disk.
-        self._quick = _engine(url, "normal")
-        with self._durable.begin() as connection:
-            for table in _META.sorted_tables:
-                connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
-            connection.execute(sa.schema.CreateIndex(_ONE_LIVE_NAME, if_not_exists=True))
+        self.database = Database(url)
 
     def close(self) -> None:
-        self._durable.dispose()
-        self._quick.dispose()
+        self.database.close()
 
     def __enter__(self) -> "Store":
         return self
@@ -94,81 +47,64 @@ class Store:
         self.close()
 
     def add(self, job: NewJob) -> int:
-        """Put a job at the end of the line and return its number. Raises JobRequestError where its name is taken."""
-        values = {
-            "name": job.name,
-            "state": JobState.WAITING,
-            "attempt": 1,
-            "crashes": 0,
-            "cancel_asked": False,
-            "recipe": job.recipe,
-            "out": str(job.out),
-            "models": list(job.models),
-            "weights": list(job.weights),
-            "shape": job.shape,
-            "created": time.time(),
-            "warnings": [],
-        }
-        try:
-            with self._durable.begin() as connection:
-                return int(connection.execute(_JOBS.insert().returning(_JOBS.c.id), values).scalar_one())
-        except sa.exc.IntegrityError as error:
-            raise JobRequestError("A job with this name is waiting already. Choose another name.") from error
+        """Put a job in line and return its number. Raises JobRequestError where its name is taken."""
+        with self.database.alone() as connection:
+            return put_in_line(connection, job)
 
     def get(self, job_id: int) -> Job:
         """Raises JobRequestError where there is no such job."""
-        with self._quick.connect() as connection:
-            row = connection.execute(_ROWS.where(_JOBS.c.id == job_id)).one_or_none()
+        with self.database.quick.connect() as connection:
+            row = connection.execute(ROWS.where(JOBS.c.id == job_id)).one_or_none()
         if row is None:
             raise JobRequestError("No such job.")
-        return _job(row)
+        return job_of(row)
 
     def recent(self, limit: int) -> tuple[Job, ...]:
         """The last `limit` jobs, newest first."""
-        return self._select(_ROWS.order_by(_JOBS.c.id.desc()).limit(limit))
+        return self._select(ROWS.order_by(JOBS.c.id.desc()).limit(limit))
 
     def live(self) -> tuple[Job, ...]:
         """Every job that has not ended, in the order in which they get their turn."""
-        return self._select(_ROWS.where(_IS_LIVE).order_by(_JOBS.c.id))
+        return self._select(ROWS.where(IS_LIVE).order_by(*IN_LINE))
 
     def _select(self, query: sa.Select[Any]) -> tuple[Job, ...]:
-        with self._quick.connect() as connection:
-            return tuple(_job(row) for row in connection.execute(query))
+        with self.database.quick.connect() as connection:
+            return tuple(job_of(row) for row in connection.execute(query))
 
     def place_in_line(self, job_id: int) -> int | None:
         """1 for the job that is next; None for one that is not waiting."""
-        waiting = _JOBS.c.state == JobState.WAITING
-        query = sa.select(sa.func.count()).where(waiting, _JOBS.c.id <= job_id)
-        with self._quick.connect() as connection:
-            is_waiting = connection.execute(sa.select(_JOBS.c.id).where(waiting, _JOBS.c.id == job_id)).one_or_none()
-            return int(connection.execute(query).scalar_one()) if is_waiting else None
+        line = sa.select(JOBS.c.id).where(IS_WAITING).order_by(*IN_LINE)
+        with self.database.quick.connect() as connection:
+            waiting = connection.execute(line).scalars().all()
+        return waiting.index(job_id) + 1 if job_id in waiting else None
 
     def ask_cancel(self, job_id: int) -> None:
         """Cancel a job that never ran now, any other as soon as a worker sees it, which removes what the job has left
         behind. Raises JobRequestError."""
-        with self._durable.begin() as connection:
+        with self.database.durable.begin() as connection:
             asked = connection.execute(
-                _JOBS.update().where(_JOBS.c.id == job_id, _IS_LIVE).values(cancel_asked=True)
+                JOBS.update().where(JOBS.c.id == job_id, IS_LIVE).values(cancel_asked=True)
             ).rowcount
         if not asked:
             raise JobRequestError(f"Job {job_id} is {self.get(job_id).state} already: there is nothing to cancel.")
-        self._cancel(_JOBS.c.attempt == 1)
+        self._cancel(sa.not_(JOBS.c.begun))
 
     def cancel_waiting(self) -> None:
-        """End the waiting jobs whose cancel was asked for."""
+        """End the jobs that nobody runs and whose cancel was asked for."""
         self._cancel()
 
     def _cancel(self, *conditions: sa.ColumnElement[bool]) -> None:
-        with self._durable.begin() as connection:
+        idle = JOBS.c.state.in_([JobState.WAITING, JobState.NEEDS_SIGN_IN])
+        with self.database.durable.begin() as connection:
             connection.execute(
-                _JOBS.update()
-                .where(_JOBS.c.state == JobState.WAITING, _JOBS.c.cancel_asked, *conditions)
+                JOBS.update()
+                .where(idle, JOBS.c.cancel_asked, *conditions)
                 .values(state=JobState.CANCELLED, finished=time.time())
             )
 
     def is_cancel_asked(self, job_id: int) -> bool:
-        with self._quick.connect() as connection:
-            return bool(connection.execute(sa.select(_JOBS.c.cancel_asked).where(_JOBS.c.id == job_id)).scalar_one())
+        with self.database.quick.connect() as connection:
+            return bool(connection.execute(sa.select(JOBS.c.cancel_asked).where(JOBS.c.id == job_id)).scalar_one())
 
     def move(self, ticket: Ticket, origins: Collection[JobState], target: JobState, **fields: object) -> bool:
         """Compare and set: False, and nothing changed, where the job is in none of `origins` or at another attempt.
@@ -181,77 +117,92 @@ class Store:
             raise ValueError(f"A job cannot go from {', '.join(sorted(illegal))} to {target}")
         values: dict[str, object] = {"state": target, **fields}
         if target is JobState.WAITING:
-            values |= {"attempt": ticket.attempt + 1, "started": None}
+            values |= {"attempt": ticket.attempt + 1, "started": None, "finished": None}
         elif target is JobState.CHECKING:
-            values["started"] = time.time()
+            values |= {"started": time.time(), "begun": True}
         elif target not in LIVE:
             values["finished"] = time.time()
-        here = (_JOBS.c.id == ticket.job, _JOBS.c.attempt == ticket.attempt, _JOBS.c.state.in_(sorted(origins)))
-        with self._durable.begin() as connection:
-            moved = connection.execute(_JOBS.update().where(*here).values(values)).rowcount == 1
+        here = (JOBS.c.id == ticket.job, JOBS.c.attempt == ticket.attempt, JOBS.c.state.in_(sorted(origins)))
+        with self.database.durable.begin() as connection:
+            moved = connection.execute(JOBS.update().where(*here).values(values)).rowcount == 1
             if moved and target is JobState.WAITING:
-                connection.execute(_PROGRESS.delete().where(_PROGRESS.c.job == ticket.job))
+                connection.execute(PROGRESS.delete().where(PROGRESS.c.job == ticket.job))
         return moved
 
     def renew(self, ticket: Ticket) -> bool:
         """Give a waiting job a new attempt: its old ticket was used up without a start."""
-        here = (_JOBS.c.id == ticket.job, _JOBS.c.attempt == ticket.attempt, _JOBS.c.state == JobState.WAITING)
-        with self._durable.begin() as connection:
-            query = _JOBS.update().where(*here).values(attempt=ticket.attempt + 1)
+        here = (JOBS.c.id == ticket.job, JOBS.c.attempt == ticket.attempt, IS_WAITING)
+        with self.database.durable.begin() as connection:
+            query = JOBS.update().where(*here).values(attempt=ticket.attempt + 1)
             return connection.execute(query).rowcount == 1
+
+    def finished_before(self, at: float) -> tuple[Job, ...]:
+        """The jobs that were done before this time and whose files are still there."""
+        return self._select(
+            ROWS.where(JOBS.c.state == JobState.DONE, JOBS.c.finished < at, JOBS.c.deleted.is_(None)).order_by(
+                JOBS.c.id
+            )
+        )
+
+    def note_deleted(self, job_id: int) -> None:
+        """A job's files are gone, or no longer its own."""
+        with self.database.durable.begin() as connection:
+            gone = {"deleted": self.database.now, "kept": 0}
+            connection.execute(JOBS.update().where(JOBS.c.id == job_id).values(gone))
+
+    def note_published(self, job_id: int, address: str) -> None:
+        with self.database.durable.begin() as connection:
+            connection.execute(JOBS.update().where(JOBS.c.id == job_id).values(published=address))
 
     def report_progress(self, job_id: int, progress: Progress) -> None:
         """Replace what is known of a job's progress; only the worker that runs the job may call it."""
         now = time.time()
         values = {"done": progress.done, "total": progress.total, "detail": progress.detail, "at": now}
-        same_stage = (_PROGRESS.c.job == job_id, _PROGRESS.c.stage == progress.stage)
-        with self._quick.begin() as connection:
-            if connection.execute(_PROGRESS.update().where(*same_stage).values(values)).rowcount == 0:
-                connection.execute(_PROGRESS.delete().where(_PROGRESS.c.job == job_id))
-                connection.execute(_PROGRESS.insert(), {"job": job_id, "stage": progress.stage, "since": now, **values})
+        same_stage = (PROGRESS.c.job == job_id, PROGRESS.c.stage == progress.stage)
+        with self.database.quick.begin() as connection:
+            if connection.execute(PROGRESS.update().where(*same_stage).values(values)).rowcount == 0:
+                connection.execute(PROGRESS.delete().where(PROGRESS.c.job == job_id))
+                connection.execute(PROGRESS.insert(), {"job": job_id, "stage": progress.stage, "since": now, **values})
+
+    def write_log(self, job_id: int, lines: str) -> None:
+        """Replace the end of a job's log; secrets are masked already."""
+        with self.database.quick.begin() as connection:
+            same = LOGS.update().where(LOGS.c.job == job_id).values(lines=lines)
+            if connection.execute(same).rowcount == 0:
+                connection.execute(LOGS.insert(), {"job": job_id, "lines": lines})
+
+    def read_log(self, job_id: int) -> tuple[str, ...]:
+        """The last lines of a job's log, of all its attempts."""
+        with self.database.quick.connect() as connection:
+            found = connection.execute(sa.select(LOGS.c.lines).where(LOGS.c.job == job_id)).scalar_one_or_none()
+        return tuple((found or "").splitlines())
 
     def beat(self, worker: str) -> None:
         """Say that this worker lives."""
-        now = time.time()
-        with self._quick.begin() as connection:
-            if connection.execute(_WORKERS.update().where(_WORKERS.c.id == worker).values(at=now)).rowcount == 0:
-                connection.execute(_WORKERS.insert(), {"id": worker, "at": now})
+        now = self.database.now
+        with self.database.quick.begin() as connection:
+            same = WORKERS.update().where(WORKERS.c.id == worker).values(at=now, beats=WORKERS.c.beats + 1)
+            if connection.execute(same).rowcount == 0:
+                connection.execute(WORKERS.insert().values(id=worker, at=now, beats=1))
+
+    def beats(self) -> dict[str, int]:
+        """How often each worker has said so: one whose number stands still for seconds is dead."""
+        with self.database.quick.connect() as connection:
+            rows = connection.execute(sa.select(WORKERS.c.id, WORKERS.c.beats))
+            return {row.id: row.beats for row in rows}
+
+    def remove_worker(self, worker: str) -> None:
+        """It has ended, or is dead."""
+        with self.database.quick.begin() as connection:
+            connection.execute(WORKERS.delete().where(WORKERS.c.id == worker))
+
+    def remove_workers(self) -> None:
+        """All of them: whoever calls it has the queue alone."""
+        with self.database.quick.begin() as connection:
+            connection.execute(WORKERS.delete())
 
     def last_beat(self) -> float | None:
         """When any worker was last alive; None if there never was one."""
-        with self._quick.connect() as connection:
-            found: float | None = connection.execute(sa.select(sa.func.max(_WORKERS.c.at))).scalar_one()
+        with self.database.quick.connect() as connection:
+            found: float | None = connection.execute(sa.select(sa.func.max(WORKERS.c.at))).scalar_one()
             return found
-
-
-def _engine(url: str, synchronous: str) -> sa.Engine:
-    engine = sa.create_engine(url, connect_args={"timeout": 30})
-
-    def set_pragmas(connection: Any, _: object) -> None:
-        # Without WAL a page that polls makes the worker wait for seconds (docs/decisions.md).
-        connection.execute("pragma journal_mode=wal")
-        connection.execute(f"pragma synchronous={synchronous}")
-
-    sa.event.listen(engine, "connect", set_pragmas)
-    return engine
-
-
-def _job(row: sa.Row[Any]) -> Job:
-    values = row._asdict()
-    progress = None
-    if values["stage"] is not None:
-        progress = JobProgress(
-            Stage(values["stage"]),
-            *(values[name] for name in ("done", "total", "detail", "since", "at")),
-        )
-    return Job(
-        **{column.name: values[column.name] for column in _JOBS.columns}
-        | {
-            "state": JobState(values["state"]),
-            "out": Path(values["out"]),
-            "models": tuple(values["models"]),
-            "weights": tuple(values["weights"]),
-            "warnings": tuple(values["warnings"]),
-            "progress": progress,
-        }
-    )

@@ -59,7 +59,9 @@ class Supervisor:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def _wait_for_queue(self) -> bool:
-        """True when no other worker has the queue; False when it is time to stop."""
+        """True when this page's worker may have the queue; False when it is time to stop."""
+        if self._settings.is_shared:
+            return not self._stopping.is_set()
         told = False
         while not self._stopping.is_set():
             try:

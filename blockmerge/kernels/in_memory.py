@@ -7,7 +7,7 @@ from torch import Tensor
 
 from blockmerge.core.method import Scope
 from blockmerge.kernels.kernel import SLICE, Kernel, Setting, Tensors, add_parts
-from blockmerge.kernels.negative_zeros import put_negative_zeros
+from blockmerge.kernels.negative_zeros import find_negative_zeros, put_negative_zeros
 
 
 def merge_tensors(kernel: Kernel, tensors: Tensors, setting: Setting, scope: Scope, strength: float = 1.0) -> Tensor:
@@ -27,7 +27,7 @@ def combine(kernel: Kernel, tensors: Tensors, setting: Setting, strength: float)
     result = kernel.combine(tensors, setting)
     if strength != 1:
         result = tensors[0].lerp(result, strength)
-    put_negative_zeros(result, tensors)
+    put_negative_zeros(result, find_negative_zeros(tensors))
     return result
 
 

@@ -62,7 +62,7 @@ class Kernel:
 
     Of an `is_pointwise` kernel each number depends on the same number of each model and on nothing else, so
     neighbouring tensors may be computed in one go. `pair_into` is `combine` for two tensors of the result's own dtype,
-    computed in float32, rounded once, and written into the last argument.
+    computed in float32, rounded once, and written into the last argument, which may be one of the two.
     """
 
     combine: Function

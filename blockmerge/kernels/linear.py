@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from blockmerge.kernels.kernel import Kernel, Setting, Tensors, affine
-from blockmerge.kernels.negative_zeros import put_negative_zeros
+from blockmerge.kernels.negative_zeros import find_negative_zeros, put_negative_zeros
 
 
 def linear(a: Tensor, b: Tensor, weight: float) -> Tensor:
@@ -16,7 +16,7 @@ def linear(a: Tensor, b: Tensor, weight: float) -> Tensor:
     Source: Wortsman et al. 2022, Model soups, section 2.
     """
     result = torch.lerp(a, b, weight)
-    put_negative_zeros(result, (a, b))
+    put_negative_zeros(result, find_negative_zeros((a, b)))
     return result
 
 
@@ -32,8 +32,9 @@ def weighted_average(tensors: Tensors, setting: Setting) -> Tensor:
 
 def _pair_into(tensors: Tensors, setting: Setting, out: Tensor) -> None:
     a, b = tensors
+    negative_zeros = find_negative_zeros(tensors)  # before `out`, which may be one of them, is written
     torch.lerp(a, b, setting.weights[1], out=out)
-    put_negative_zeros(out, tensors)
+    put_negative_zeros(out, negative_zeros)
 
 
 KERNEL = Kernel(weighted_average, is_pointwise=True, pair_into=_pair_into)

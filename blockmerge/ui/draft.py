@@ -4,29 +4,52 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from pathlib import Path
 
+from blockmerge.checkpoints.models import with_tokens
 from blockmerge.core.blocks import list_blocks
 from blockmerge.core.describe import describe_checkpoint
+from blockmerge.core.layout import Layout
 from blockmerge.core.plan import Plan, check_models, make_plan
-from blockmerge.core.recipe import dump_recipe
+from blockmerge.core.recipe import Recipe, dump_recipe
 from blockmerge.core.tensors import Checkpoint
 from blockmerge.engine.estimate import estimate
-from blockmerge.errors import InputError, JobRequestError
-from blockmerge.jobs.states import NewJob, check_result_name, part_folder, result_folder
+from blockmerge.errors import BlockmergeError, InputError, JobRequestError, RecipeError
+from blockmerge.jobs.own_jobs import OwnJobs
+from blockmerge.jobs.states import LOCAL, NewJob, check_result_name, part_folder, result_folder
+from blockmerge.ui.checks import Check, check_disk, checked
 from blockmerge.ui.equaliser.grid import Grid, carry_over, new_grid
-from blockmerge.ui.forms import Form, make_recipe, suggest_name
-from blockmerge.ui.plan_views import Line, checked, facts, formula, needs, pair_title, problems, said
+from blockmerge.ui.forms import BASE, Form, fill_form, fill_grid, make_recipe, meaning_of, suggest_name
+from blockmerge.ui.hub_views import fetch_figures, pinned_fact
+from blockmerge.ui.lines.line import Act, Line
+from blockmerge.ui.loader.loader import Opening
+from blockmerge.ui.mends import mends_of
+from blockmerge.ui.models import Models
+from blockmerge.ui.plan_views import (
+    box,
+    choose,
+    choose_again,
+    facts,
+    formula,
+    models_title,
+    needs,
+    problems,
+    said,
+    trouble,
+    unfit_weights,
+)
 from blockmerge.ui.tabs import Context
-
-CHOOSE = "Choose two models to see what the merge needs."
-NOT_ENOUGH = "The result does not fit on this disk. Free some space, or set BLOCKMERGE_OUTPUT to another disk."
+from blockmerge.ui.wording import say
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What is shown for one form. `ready` says that it can be queued; `plan` is there when it can be planned."""
+    """What is shown for one form. `ready` says that it can be queued; `plan` is there when it can be planned.
 
-    facts: tuple[Sequence[Line], Sequence[Line]]
+    `recipe` is the form's own, with the models as the person named them; where there is none, the one before it.
+    """
+
+    facts: Mapping[str, Sequence[Line]]
     checks: Sequence[Line]
     grid: Grid | None
     formula: Sequence[Line]
@@ -34,34 +57,43 @@ class Draft:
     name: str
     plan: Plan | None
     ready: bool
+    recipe: Recipe | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Drafting:
-    """Plain values in, plain values out, nothing remembered."""
+    """Plain values in, plain values out, nothing remembered. The Hub is asked as `owner` may ask it."""
 
     context: Context
+    owner: str = LOCAL
+
+    @property
+    def models(self) -> Models:
+        return Models(self.context, self.owner)
 
     def look(self, form: Form) -> Draft:
         """Open what is named, plan what can be planned, and say what stands in the way."""
-        references = {"a": form.a, "b": form.b}
+        references = form.references
         opened, described, wrong = self._open(references)
-        shown = (described.get("a", ()), described.get("b", ()))
+        missing = [key for key, reference in references.items() if not reference]
+        nothing = Draft(described, (), None, (), said(choose(missing)), form.name, None, False, form.origin)
         if wrong:
-            return Draft(shown, problems(pair_title(references), wrong), None, (), said(CHOOSE), form.name, None, False)
-        if len(opened) < len(references):
-            return Draft(shown, (), None, (), said(CHOOSE), form.name, None, False)
+            acts = [choose_again(key) for key, reference in references.items() if reference and key not in opened]
+            return replace(nothing, checks=problems(models_title(references), wrong, acts))
+        if missing:
+            return replace(nothing, grid=form.grid)
         try:
-            grid = _grid_for(form.grid, opened)
+            layout = check_models(tuple(opened), opened)
         except InputError as error:
-            checks = problems(pair_title(references), error.problems)
-            bar = said("Choose another model to go on.")
-            return Draft(shown, checks, None, (), bar, form.name, None, False)
-        return self._planned(replace(form, grid=grid), opened, shown)
+            checks = problems(models_title(references), error.problems, [choose_again(list(references)[-1])])
+            return replace(nothing, checks=checks, bar=said(say("merge.choose_other")))
+        filled, unfit = _with_grid(form, opened, layout)
+        draft = self._planned(filled, opened, nothing)
+        return replace(draft, checks=[*draft.checks, *unfit])
 
     def _open(
         self, references: Mapping[str, str]
-    ) -> tuple[dict[str, Checkpoint], dict[str, Sequence[Line]], list[str]]:
+    ) -> tuple[Mapping[str, Checkpoint], dict[str, Sequence[Line]], list[str]]:
         """What could be opened, what is said about each of these, and what is wrong with the others."""
         opened: dict[str, Checkpoint] = {}
         described: dict[str, Sequence[Line]] = {}
@@ -69,36 +101,61 @@ class Drafting:
         for key, reference in references.items():
             try:
                 if reference:
-                    checkpoint = self.context.library.open(self.context.library.find(reference))
-                    described[key], opened[key] = facts(describe_checkpoint(checkpoint)), checkpoint
-            except InputError as error:
-                wrong += [f"Model {key.upper()}: {problem}" for problem in error.problems]
-        return opened, described, wrong
+                    checkpoint = self.models.open(reference)
+                    told = [*facts(describe_checkpoint(checkpoint)), *pinned_fact(checkpoint.origin)]
+                    described[key], opened[key] = told, checkpoint
+            except BlockmergeError as error:
+                wrong += [say("merge.problem_of", box=box(key), problem=problem) for problem in error.problems]
+        return with_tokens(opened) if opened else opened, described, wrong
 
-    def _planned(
-        self, form: Form, opened: Mapping[str, Checkpoint], shown: tuple[Sequence[Line], Sequence[Line]]
-    ) -> Draft:
-        name = form.name or self.free_name(suggest_name(*(held.name for held in opened.values())))
+    def _planned(self, form: Form, opened: Mapping[str, Checkpoint], nothing: Draft) -> Draft:
+        """`nothing` with the plan, or with every reason why there is none."""
+        names = [short_name(held) for key, held in opened.items() if key != BASE or len(opened) == 2]
+        name = form.name or self.free_name(suggest_name(*names))
+        draft = replace(nothing, grid=form.grid, name=name)
         try:
-            plan = make_plan(make_recipe(form, {key: held.folder for key, held in opened.items()}), opened)
+            pinned = {key: held.origin or form.references[key] for key, held in opened.items()}
+            draft = replace(draft, recipe=make_recipe(form, pinned))
+            recipe = make_recipe(form, {key: held.origin or held.folder for key, held in opened.items()})
+            keys = [*([BASE] if recipe.base else []), *recipe.models]
+            plan = make_plan(recipe, dict(zip(keys, opened.values(), strict=True)))
         except InputError as error:
-            checks = problems("This cannot be merged.", error.problems)
-            return Draft(shown, checks, form.grid, (), said("Mend what is wrong above to go on."), name, None, False)
-        need = estimate(plan, self.context.settings.output)
-        trouble = self._trouble(name) or ("" if need.fits else NOT_ENOUGH)
-        bar = problems(trouble, ()) if trouble else needs(plan, need)
-        return Draft(shown, checked(plan), form.grid, formula(plan), bar, name, plan, not trouble)
+            checks = problems(say("merge.not_planned"), error.problems, mends_of(form))
+            return replace(draft, checks=checks, bar=said(say("merge.mend_first")))
+        return self._looked_at(replace(draft, formula=formula(plan), plan=plan), plan)
 
-    def _trouble(self, name: str) -> str:
-        """Why a result cannot have this name; empty where it can."""
+    def _looked_at(self, draft: Draft, plan: Plan) -> Draft:
+        """The draft with what this machine says of its plan: the name and the disk."""
+        output = self.context.settings.output
+        need, name = estimate(plan, output), self._check_name(draft.name)
+        fetch = self.models.fetch_of(plan.checkpoints, need.disk + need.scratch, output)
+        disk = check_disk(need, fetch)
+        if not name.passed:
+            free = self.other_name(draft.name)
+            bar = trouble(name.text, [Act(say("merge.use_name", name=free), do="name")] if free else [])
+        else:
+            bar = [*fetch_figures(fetch), *needs(plan, need)] if disk.passed else trouble(disk.text, [])
+        return replace(draft, checks=checked(plan, (name, disk)), bar=bar, ready=name.passed and disk.passed)
+
+    def _check_name(self, name: str) -> Check:
+        """Whether a result can have this name, or why not."""
         try:
             out = result_folder(self.context.settings.output, name)
         except JobRequestError as error:
             if any(job.out.name == name for job in self.context.store.live()):
-                return f"A job of the name {name} is at work already. Choose another name."
-            return str(error)
+                return Check(False, say("merge.at_work", name=name))
+            return Check(False, str(error))
         if any(job.out == out for job in self.context.store.live()):
-            return f"A job of the name {name} is in line already. Choose another name."
+            return Check(False, say("merge.in_line_already", name=name))
+        return Check(True, say("merge.check_name", name=name))
+
+    def other_name(self, name: str) -> str:
+        """A free name like this one; empty where there is none."""
+        for wanted in (name, suggest_name(name)):
+            try:
+                return check_result_name(self.free_name(check_result_name(wanted)))
+            except JobRequestError:
+                continue
         return ""
 
     def free_name(self, wanted: str) -> str:
@@ -115,28 +172,76 @@ class Drafting:
         stem, number = numbered.groups() if numbered else (wanted, "1")
         return next(name for n in count(int(number) + 1) if is_free(name := f"{stem}-{n}"))
 
-    def add(self, form: Form) -> int:
+    def fill(self, told: Opening) -> Form:
+        """The form that shows a recipe; one that was here before keeps its name as it was, taken or not.
+
+        Raises RecipeError with every reason why the page cannot show it.
+        """
+        name = self.free_name(told.name) if told.name and not told.again else told.name
+        return replace(fill_form(told.recipe, name, self._refer), shape=told.shape)
+
+    def _refer(self, reference: str) -> str:
+        """What the page calls a model of a recipe: recipes of jobs hold paths, those of results name@digest."""
+        offered = self.context.library.offered()
+        by_folder = {str(folder): name for name, folder in offered.items()}
+        if reference in by_folder:
+            return by_folder[reference]
+        name, _, digest = reference.rpartition("@")
+        if not re.fullmatch(r"[0-9a-f]{64}", digest):
+            return reference
+        for offer, folder in offered.items():
+            if folder.name == name and self._has_digest(folder, digest):
+                return offer
+        return name
+
+    def _has_digest(self, folder: Path, digest: str) -> bool:
+        try:
+            return self.context.library.open(folder).header_digest == digest
+        except InputError:
+            return False
+
+    def add(self, form: Form, owner: str = LOCAL) -> int:
         """Queue the form's merge; the number of its job. Raises InputError with every reason why not."""
         draft = self.look(form)
         if draft.plan is None or draft.grid is None:
-            sentences = [_text(line) for line in draft.checks] or [CHOOSE]
-            raise JobRequestError(*sentences)
+            raise JobRequestError(*(line.text for line in draft.checks or draft.bar if line.text))
         out = result_folder(self.context.settings.output, check_result_name(draft.name))
         if not draft.ready:
-            raise JobRequestError(*(_text(line) for line in draft.bar))
+            raise JobRequestError(*(line.text for line in draft.bar))
         first = draft.grid.blocks.stacks[0].name
         models = tuple(held.name for held in draft.plan.checkpoints.values())
         recipe = dump_recipe(draft.plan.recipe)
         weights = draft.grid.lines[first, "layers"]
-        return self.context.store.add(NewJob(draft.name, recipe, out, models, weights, draft.grid.shape))
+        own = OwnJobs(self.context.store, self.context.settings, owner)
+        return own.add(
+            NewJob(draft.name, recipe, out, models, weights, draft.grid.shape, owner, nbytes=draft.plan.nbytes)
+        )
 
 
-def _grid_for(grid: Grid | None, opened: Mapping[str, Checkpoint]) -> Grid:
-    """The grid of this pair, with the weights of the one before as far as they fit."""
-    a, b = (held.name for held in opened.values())
-    blocks = list_blocks(check_models(("a", "b"), opened))
-    return new_grid(a, b, blocks) if grid is None else carry_over(grid, a, b, blocks)
+def _with_grid(form: Form, opened: Mapping[str, Checkpoint], layout: Layout) -> tuple[Form, Sequence[Line]]:
+    """The form with the grid of these models, with the weights of before as far as they fit, and what did not fit."""
+    meaning = meaning_of(form, {key: held.name for key, held in opened.items()})
+    fresh = new_grid(meaning, list_blocks(layout))
+    if form.grid is not None:
+        return replace(form, grid=carry_over(form.grid, fresh)), ()
+    if form.origin is None:
+        return replace(form, grid=fresh), ()
+    try:
+        grid = fill_grid(form.origin, meaning, layout)
+        return replace(form, grid=replace(grid, shape=form.shape or grid.shape)), ()
+    except RecipeError as error:
+        is_told = form.origin.method == form.method and _is_drawn(form.origin.weights.model_dump(exclude_none=True))
+        told = unfit_weights(error.problems) if is_told else ()
+        return replace(form, grid=fresh, origin=None), told
 
 
-def _text(line: Line) -> str:
-    return "".join(text for _, text in line.parts)
+def _is_drawn(weights: object) -> bool:
+    """Whether these lines say anything but 0.5, which every grid begins with."""
+    if isinstance(weights, Mapping):
+        return any(map(_is_drawn, weights.values()))
+    return any(map(_is_drawn, weights)) if isinstance(weights, list | tuple) else weights != 0.5
+
+
+def short_name(checkpoint: Checkpoint) -> str:
+    """Without the organisation on the Hub, for the names of results."""
+    return checkpoint.name.rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""`/files/{job}/`: what a finished job made, as a list, file by file, and as one tar archive."""
+"""`/files/{job}/`: what a finished job made, as a list, file by file, and as one tar archive, for its owner only."""
 
 import os
 import tarfile
@@ -14,12 +14,14 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from blockmerge.checkpoints.manifest import MANIFEST, read_manifest
 from blockmerge.core.describe import size_text
 from blockmerge.errors import JobRequestError, StorageError, VerifyError
+from blockmerge.jobs.own_jobs import NO_SUCH_JOB
 from blockmerge.jobs.states import Job, JobState
 from blockmerge.jobs.store import Store
+from blockmerge.ui.visitors import owner_of
 
 ARCHIVE = "all.tar"
 CHUNK = 1 << 20  # bytes
-LARGEST_ID = 2**63 - 1  # of SQLite
+LARGEST_ID = 2**31 - 1  # of a table's numbers in PostgreSQL
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,22 +97,22 @@ def _content(file: ResultFile) -> Iterator[bytes]:
             yield chunk
 
 
-def files_router(store: Store) -> APIRouter:
+def files_router(store: Store, root_path: str = "") -> APIRouter:
     router = APIRouter(prefix="/files/{number:int}")
 
     @router.get("/")
     def list_files(number: int, request: Request) -> Response:
         try:
-            job = _done_job(store, number)
-            page = _page(job, result_files(job.out), f"{request.base_url}files/{job.id}/{ARCHIVE}")
+            job = _done_job(store, number, request)
+            page = _page(job, result_files(job.out), f"{_origin(request)}{root_path}/files/{job.id}/{ARCHIVE}")
         except (JobRequestError, VerifyError) as error:
             return _not_found(str(error))
         return HTMLResponse(page)
 
     @router.get(f"/{ARCHIVE}")
-    def download_all(number: int) -> Response:
+    def download_all(number: int, request: Request) -> Response:
         try:
-            job = _done_job(store, number)
+            job = _done_job(store, number, request)
             archive = Archive(job.name, result_files(job.out))
         except (JobRequestError, VerifyError) as error:
             return _not_found(str(error))
@@ -121,9 +123,9 @@ def files_router(store: Store) -> APIRouter:
         return StreamingResponse(archive.stream(), media_type="application/x-tar", headers=headers)
 
     @router.get("/{name:path}")
-    def download(number: int, name: str) -> Response:
+    def download(number: int, name: str, request: Request) -> Response:
         try:
-            files = {file.name: file for file in result_files(_done_job(store, number).out)}
+            files = {file.name: file for file in result_files(_done_job(store, number, request).out)}
         except (JobRequestError, VerifyError) as error:
             return _not_found(str(error))
         # Looked up, not joined: what the address says never becomes a path.
@@ -135,13 +137,17 @@ def files_router(store: Store) -> APIRouter:
     return router
 
 
-def _done_job(store: Store, number: int) -> Job:
-    if number > LARGEST_ID:
-        raise JobRequestError("No such job.")
-    job = store.get(number)
+def _done_job(store: Store, number: int, request: Request) -> Job:
+    job = store.get(number) if number <= LARGEST_ID else None
+    if job is None or job.owner != owner_of(request):
+        raise JobRequestError(NO_SUCH_JOB)
     if job.state is not JobState.DONE:
         raise JobRequestError(f"Job {job.id} is {job.state}: it has no files.")
     return job
+
+
+def _origin(request: Request) -> str:
+    return f"{request.url.scheme}://{request.url.netloc}"
 
 
 def _not_found(sentence: str) -> Response:

@@ -16,6 +16,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 BODY_LIMIT = 2 * 10**6  # bytes; the largest honest request, a page's whole state, is a few kilobytes
 DRAIN_LIMIT = 16 * 10**6  # bytes read and thrown away of a body that is too large, so that the refusal is seen
 
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    # A Space is shown in a frame of huggingface.co. Scripts are not limited: Gradio's are inline and made from texts.
+    "Content-Security-Policy": (
+        "frame-ancestors 'self' https://huggingface.co; base-uri 'self'; form-action 'self'; object-src 'none'"
+    ),
+    # A sign-in opens a window of another site.
+    "Cross-Origin-Opener-Policy": "same-origin-allow-popups",
+    "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:/@\s]+)(?::\d{1,5})?", re.IGNORECASE)
 _ORIGIN = re.compile(r"https?://([^/\s]+)", re.IGNORECASE)
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
@@ -172,10 +184,7 @@ def _with_headers(send: Send) -> Send:
             headers = MutableHeaders(scope=message)
             for name in [name for name in headers if name.startswith("access-control-")]:
                 del headers[name]
-            headers["X-Content-Type-Options"] = "nosniff"
-            headers["Referrer-Policy"] = "same-origin"
-            # A Space is shown in a frame of huggingface.co.
-            headers["Content-Security-Policy"] = "frame-ancestors 'self' https://huggingface.co"
+            headers.update(HEADERS)
         await send(message)
 
     return answer

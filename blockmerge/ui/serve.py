@@ -9,16 +9,23 @@ import threading
 
 import uvicorn
 
-from blockmerge.jobs.store import Store
+from blockmerge.errors import JobRequestError
+from blockmerge.jobs.bucket import kept_in
+from blockmerge.jobs.secrets import mask_log_records
+from blockmerge.jobs.store import Store, open_store
 from blockmerge.jobs.supervise import supervised_worker
 from blockmerge.settings import Settings
 from blockmerge.ui.web import LOOPBACK, build_app
 
+OPEN_TO_ALL = (
+    "Whoever can reach this address can use the page and fill this machine's disk. "
+    "Set BLOCKMERGE_PASSWORD to ask for a password."
+)
 LOOK_EVERY = 0.5  # seconds between two looks whether the server still runs
 LAST_ANSWERS = 1  # seconds that answers under way may take when the server stops
 
 
-def serve(settings: Settings, listen: str | None, port: int) -> int:
+def serve(settings: Settings, listen: str | None, port: int, root_path: str = "") -> int:
     """Serve until a signal says stop; returns the exit code. `listen` None is this machine only, or all of a Space."""
     logging.basicConfig(format="%(message)s")
     host = listen or ("0.0.0.0" if "SPACE_ID" in os.environ else "127.0.0.1")
@@ -27,8 +34,15 @@ def serve(settings: Settings, listen: str | None, port: int) -> int:
     except (OSError, OverflowError) as error:
         print(f"The page cannot answer at {host}, port {port}: {error}. Choose another with --port.", file=sys.stderr)
         return 2
-    with listener, Store(settings.queue) as store, supervised_worker(settings):
-        server = _Server(settings, store, listener, host)
+    mask_log_records()
+    try:
+        store = open_store(settings)
+    except JobRequestError as error:
+        listener.close()
+        print(error, file=sys.stderr)
+        return 2
+    with listener, store, kept_in(settings.bucket, store), supervised_worker(settings):
+        server = _Server(settings, store, listener, host, root_path)
         try:
             return server.run()
         finally:
@@ -41,11 +55,12 @@ def _listener(host: str, port: int) -> socket.socket:
 
 
 class _Server:
-    def __init__(self, settings: Settings, store: Store, listener: socket.socket, host: str) -> None:
+    def __init__(self, settings: Settings, store: Store, listener: socket.socket, host: str, root_path: str) -> None:
         self._settings = settings
         self._store = store
         self._listener = listener
         self._host = host
+        self._root_path = root_path
         self._uvicorn: uvicorn.Server | None = None
         # In a thread, as signals are the main thread's, and uvicorn would take them for itself there.
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="server", daemon=True)
@@ -66,13 +81,13 @@ class _Server:
 
     async def _serve(self) -> None:
         # Built inside the loop: elsewhere Gradio makes a loop for every lock and leaves it open.
-        app = build_app(self._settings, self._store, listen=self._host)
+        app = build_app(self._settings, self._store, listen=self._host, root_path=self._root_path)
         self._uvicorn = uvicorn.Server(
             uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=LAST_ANSWERS)
         )
         number = self._listener.getsockname()[1]
         shown = "127.0.0.1" if self._host in LOOPBACK else self._host
         print(f"blockmerge is at http://{shown}:{number}", flush=True)
-        if self._host not in LOOPBACK:
-            print("Whoever can reach this address can use the page and see its jobs.", flush=True)
+        if self._host not in LOOPBACK and not self._settings.password:
+            print(OPEN_TO_ALL, flush=True)
         await self._uvicorn.serve(sockets=[self._listener])

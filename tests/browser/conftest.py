@@ -36,13 +36,15 @@ class RunningApp:
 
 
 @contextmanager
-def running_app(home: Path, models: tuple[Path, ...] = ()) -> Iterator[RunningApp]:
-    """app.py on a free port, with a queue and an output folder of its own."""
+def running_app(home: Path, models: tuple[Path, ...] = (), hosts: str = "") -> Iterator[RunningApp]:
+    """app.py on a free port, with a queue and an output folder of its own; with further `hosts` it is not one person's
+    alone."""
     settings = read_settings(
         {
             "BLOCKMERGE_HOME": str(home / "home"),
             "BLOCKMERGE_OUTPUT": str(home / "output"),
             "BLOCKMERGE_MODELS": os.pathsep.join(map(str, models)),
+            "BLOCKMERGE_HOSTS": hosts,
         }
     )
     log = home / "app.log"

@@ -9,7 +9,8 @@ from blockmerge.checkpoints.folder import open_checkpoint
 from blockmerge.checkpoints.manifest import Manifest, TensorEntry, tensor_digest, write_manifest
 from blockmerge.checkpoints.writer import shard_header, write_index, write_side_files
 from blockmerge.core.layout import Layout, Place
-from blockmerge.core.plan import Action, OutputShard, Plan, SideFileStep, Source, Step
+from blockmerge.core.pairs import Source
+from blockmerge.core.plan import Action, OutputShard, Plan, SideFileStep, Step
 from blockmerge.core.recipe import Recipe, Weights
 from blockmerge.core.tensors import Checkpoint, DType, TensorSpec
 from tests.checkpoints.raw_files import float_file, write_folder

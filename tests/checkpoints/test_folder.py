@@ -58,8 +58,8 @@ def test_the_header_digest_is_that_of_names_dtypes_shapes_and_offsets(tmp_path: 
     checkpoint = open_checkpoint(folder)
 
     start = checkpoint.tensors["a"].offset
-    lines = f'["a","F32",[2],{start}]\n["b","F32",[2],{start + 8}]\n'
-    assert checkpoint.header_digest == hashlib.sha256(lines.encode()).hexdigest()
+    entries = f'[["a","F32",[2],{start}],["b","F32",[2],{start + 8}]]'
+    assert checkpoint.header_digest == hashlib.sha256(entries.encode()).hexdigest()
 
 
 def test_a_relative_folder_keeps_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +155,8 @@ def test_15_54_a_config_with_another_number_of_layers_is_refused(tmp_path: Path,
     [
         {"n_layer": 4},
         {"num_hidden_layers": 3, "num_nextn_predict_layers": 1},
+        {"num_hidden_layers": 16, "num_layers_per_stack": 4},
+        {"num_hidden_layers": {"language": 4, "vision": 2}},
         {"num_hidden_layers": None},
         {},
     ],

@@ -4,6 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from blockmerge.checkpoints.library import EXAMPLE_PAIR, Library
 from blockmerge.errors import CheckpointError
@@ -71,3 +73,16 @@ def test_headers_are_read_again_only_when_a_file_changed(root: Path) -> None:
     (root / "next" / "model.safetensors").replace(folder / "model.safetensors")
     shutil.copy(root / "next" / "config.json", folder / "config.json")
     assert len(library.open(folder).tensors) > len(first.tensors)
+
+
+def test_only_a_bin_that_was_not_read_yet_takes_seconds(root: Path) -> None:
+    library = Library((root,), any_path=False)
+    folder = library.find("plain")
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+
+    assert not library.takes_seconds("plain")  # its safetensors are read instead
+    (folder / "model.safetensors").unlink()
+    assert library.takes_seconds("plain")
+    library.open(folder)
+    assert not library.takes_seconds("plain")
+    assert not library.takes_seconds("gone")

@@ -43,6 +43,7 @@ def test_everything_but_weights_is_carried_along_with_its_size(tmp_path: Path) -
         ("vocab.pkl", "code files are never carried along"),
         ("README.md", "it describes the input, not the result"),
         ("blockmerge.json", "it describes the input, not the result"),
+        ("mergekit_config.yml", "it describes the input, not the result"),
         ("model.safetensors.index.json", "it lists the input's weight files"),
         ("pytorch_model.bin.index.json", "it lists the input's weight files"),
         ("consolidated.safetensors", "these weights are not part of the model that is read"),
@@ -96,13 +97,15 @@ def test_a_link_out_of_the_folder_stays_behind(tmp_path: Path) -> None:
 
 def test_links_into_the_blobs_of_its_own_cache_are_followed(tmp_path: Path) -> None:
     write(tmp_path, "models--a--b/blobs/1", "models--a--b/snapshots/c0ffee/x.txt", "models--secret/blobs/2")
+    write(tmp_path, "blobs/3c/3cd")
     folder = tmp_path / "models--a--b/snapshots/c0ffee"
     (folder / "tokenizer.json").symlink_to("../../blobs/1")
+    (folder / "shared.json").symlink_to("../../../blobs/3c/3cd")
     (folder / "stolen.json").symlink_to("../../../models--secret/blobs/2")
 
     found = find_side_files(folder, [])
 
-    assert names_of(found) == ["tokenizer.json", "x.txt"]
+    assert names_of(found) == ["shared.json", "tokenizer.json", "x.txt"]
     assert found.skipped == (("stolen.json", "this link leads out of the folder"),)
 
 

@@ -48,7 +48,7 @@ def test_several_stacks_have_rows_of_their_own_and_rows_between_them() -> None:
     assert list_blocks(LLAVA) == Blocks(
         (
             StackBlocks("text", 3, lanes, ("embeddings", "final_norm", "head")),
-            StackBlocks("vision", 2, lanes, ("embeddings", "final_norm", "outside")),
+            StackBlocks("vision", 2, lanes, ("embeddings", "final_norm")),
         ),
         ("connector",),
     )

@@ -17,8 +17,11 @@ ZOO = read_zoo()
 TOWERS = ("vision", "audio")
 # What zoo_names.json calls a tensor outside the layers that has no better name.
 OTHER, OUTSIDE = "other", "outside"
-# Tensors whose class in zoo_names.json is not ours, with the reason why ours is right. There are none.
-OURS: Mapping[str, Mapping[str, str]] = {}
+# Tensors whose class in zoo_names.json is not ours, with the reason why ours is right.
+OURS: Mapping[str, Mapping[str, str]] = {
+    # It normalises what enters the first layer of the vision tower.
+    "llava": {f"vision_tower.pre_layrnorm.{value}": "embeddings:vision" for value in ("weight", "bias")},
+}
 # Where file and algorithm agree and a person would not; a later rule for the architecture may mend it.
 # DeBERTa's encoder.LayerNorm is called a final norm, although it belongs to rel_embeddings;
 # DeBERTa's encoder.conv.conv is called embeddings, although it is a layer beside the stack;
@@ -264,3 +267,83 @@ def test_the_order_of_the_tensors_changes_no_place() -> None:
         assert backward.places == forward.places
         assert backward.rows == forward.rows
         assert set(backward.stacks) == set(forward.stacks)
+
+
+LAYER: Shapes = {"attn.q.weight": (8, 8), "mlp.up.weight": (8, 8), "norm.weight": (8,)}
+
+
+def stack_of(prefix: str, depth: int = 3, parts: Shapes = LAYER) -> Shapes:
+    return {f"{prefix}.{layer}.{name}": shape for layer in range(depth) for name, shape in parts.items()}
+
+
+def test_a_list_of_convolutions_is_no_stack_beside_one_that_has_matrices() -> None:
+    frames = stack_of("feature_extractor.conv_layers", 7, {"conv.weight": (64, 64, 3), "layer_norm.weight": (64,)})
+
+    assert [stack.prefix for stack in layout_of({**frames, **stack_of("encoder.layers")}).stacks] == ["encoder.layers"]
+    assert [stack.prefix for stack in layout_of(frames).stacks] == ["feature_extractor.conv_layers"]
+
+
+def test_lists_side_by_side_that_are_parts_of_layers_make_one_stack() -> None:
+    xlm = {
+        **stack_of("transformer.attentions", parts={"q_lin.weight": (8, 8), "out_lin.weight": (8, 8)}),
+        **stack_of("transformer.ffns", parts={"lin1.weight": (8, 8), "lin2.weight": (8, 8)}),
+        **stack_of("transformer.layer_norm1", parts={"weight": (8,)}),
+        **stack_of("transformer.others", 2, {"weight": (8,)}),
+    }
+
+    layout = layout_of(xlm)
+
+    assert [(stack.name, stack.modules) for stack in layout.stacks] == [
+        ("attentions", (("attention", "mlp", "norm"),) * 3)
+    ]
+    assert layout.places["transformer.layer_norm1.2.weight"] == Place("attentions", 2, "norm")
+    assert layout.places["transformer.others.1.weight"].layer is None
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "names"),
+    [
+        (["model.audio_tower.layers", "model.vision_tower.layers", "model.llm.layers"], ["audio", "vision", "text"]),
+        (["visual.blocks", "model.layers"], ["vision", "text"]),
+        (["speech.encoder.layers", "speech.decoder.layers"], ["encoder", "decoder"]),
+    ],
+)
+def test_a_tower_is_known_by_its_name_where_there_is_one(prefixes: list[str], names: list[str]) -> None:
+    # Sound is cut into patches by a convolution of as many dimensions as that of images, and images by a matrix.
+    stem = {f"{prefixes[0]}".replace("layers", "stem.weight"): (8, 1, 3, 3)} if "audio" in prefixes[0] else {}
+    shapes = {**stem, **{name: shape for prefix in prefixes for name, shape in stack_of(prefix).items()}}
+
+    assert [stack.name for stack in layout_of(shapes).stacks] == names
+
+
+def test_without_a_name_the_config_says_whether_a_convolution_takes_sound_or_images() -> None:
+    shapes = {"encoder.subsampling.conv.weight": (8, 1, 3, 3), **stack_of("encoder.layers")}
+
+    assert [stack.name for stack in layout_of(shapes, num_mel_bins=80).stacks] == ["audio"]
+    assert [stack.name for stack in layout_of(shapes, image_size=8).stacks] == ["vision"]
+
+
+def test_a_parameter_of_three_dimensions_is_no_convolution() -> None:
+    shapes = {"qformer.query_tokens": (1, 4, 8), **stack_of("qformer.layers"), **stack_of("model.layers")}
+
+    assert [stack.name for stack in layout_of(shapes).stacks] == ["qformer.layers", "model.layers"]
+
+
+@pytest.mark.parametrize("name", ["conv.conv", "conv.depthwise_conv", "temporal_block.conv_1d", "lconv1d.linear_end"])
+def test_convolutions_inside_layers_mix_tokens(name: str) -> None:
+    layout = layout_of(stack_of("layers", parts={**LAYER, f"{name}.weight": (8, 8)}))
+
+    assert layout.places[f"layers.1.{name}.weight"].module == "mixer"
+
+
+def test_a_norm_before_the_layers_belongs_to_the_embeddings_and_one_behind_them_is_the_final_one() -> None:
+    names = ("vision_model.pre_layrnorm", "vision_model.post_layernorm")
+    shapes = {**stack_of("vision_model.encoder.layers"), **{f"{name}.weight": (8,) for name in names}}
+
+    rows = rows_of(layout_of(shapes))
+
+    assert rows == {
+        "vision_model.pre_layrnorm.weight": "embeddings",
+        "vision_model.post_layernorm.weight": "final_norm",
+    }
+    assert rows_of(layout_of({**stack_of("layers"), "norm.weight": (8,)})) == {"norm.weight": "final_norm"}

@@ -9,7 +9,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding=
 def test_the_example_is_the_file_that_is_shipped() -> None:
     [example] = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
 
-    assert read_quirk("wav2vec2", example) == load_quirks()["wav2vec2"]
+    assert read_quirk("swin", example) == load_quirks()["swin"]
 
 
 def test_every_key_is_explained() -> None:

@@ -1,5 +1,7 @@
 """Tied and untied heads, and what the plan makes of two models of which only one is tied."""
 
+from dataclasses import replace
+
 import pytest
 
 from blockmerge.core.detection import detect_layout
@@ -42,6 +44,13 @@ def test_a_head_is_found_by_its_shape_and_the_config_says_whether_it_is_tied() -
     assert head_of(UNTIED) == Head(EMBEDDINGS, HEAD, tied=False)
     assert head_of(TIED) == Head(EMBEDDINGS, None, tied=True)
     assert head_of(STORED) == Head(EMBEDDINGS, HEAD, tied=True)
+
+
+@pytest.mark.parametrize(("samples", "tied"), [(("x", "x"), True), (("x", "y"), False)])
+def test_two_stored_copies_are_tied_where_they_begin_alike(samples: tuple[str, str], tied: bool) -> None:
+    stored = replace(STORED, samples=dict(zip((EMBEDDINGS, HEAD), samples, strict=True)))
+
+    assert head_of(stored) == Head(EMBEDDINGS, HEAD, tied=tied)
 
 
 def test_a_matrix_of_another_shape_in_the_head_is_not_the_tied_one() -> None:

@@ -1,6 +1,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blockmerge.checkpoints.folder import open_checkpoint
+from blockmerge.core.config_edits import edit_config
+from blockmerge.core.hub_reference import HubReference
 from blockmerge.core.plan import Action, LeftOut, Plan, SideFileStep, Step, check_models, make_plan
 from blockmerge.core.recipe import Recipe, Weights, parse_recipe
 from blockmerge.core.tensors import Checkpoint, DType
+from blockmerge.core.vocabulary import Vocabulary
 from blockmerge.errors import PlanError
 from tests.core.made import EMBEDDINGS, HEAD, checkpoint_of, llama, llama_shapes, recipe_of
 from tests.core.zoo import read_zoo
@@ -160,6 +165,51 @@ def test_buffers_and_integers_keep_their_dtype(tmp_path: Path) -> None:
     assert step_of(plan_of("layers: 0.5", ids, ids, dtype="float32"), "x.ids").dtype is DType.INT64
 
 
+@pytest.mark.parametrize("key", ["dtype", "tie_word_embeddings"])
+def test_a_key_of_a_part_is_edited_there_and_not_written_a_second_time(key: str) -> None:
+    values = {"dtype": "bfloat16", "tie_word_embeddings": True}
+    config = {"vocab_size": 64, "text_config": {"hidden_size": 8, key: values[key]}}
+    a, b = checkpoint_of(llama_shapes(), config), checkpoint_of(llama_shapes(), {**config, "text_config": {}})
+    edits = edit_config(a, "float32" if key == "dtype" else "as owner", False if key != "dtype" else None, None)
+
+    assert edits == {"text_config": {"hidden_size": 8, key: "float32" if key == "dtype" else False}}
+    assert edit_config(b, "float32", False, None) == {"dtype": "float32", "tie_word_embeddings": False}
+
+
+def vocabularies(tokens: Mapping[str, int] | None) -> dict[str, Checkpoint]:
+    """Two models of equal size whose tokenizers differ, where they can be read; B's weights are float16."""
+    halves = dict.fromkeys(llama_shapes(), DType.FLOAT16)
+    a = checkpoint_of(llama_shapes(), files=FILES)
+    b = checkpoint_of(llama_shapes(), files=FILES, dtypes=halves, name="B")
+    held = {key: {f"{key} alone": 0, **tokens} if tokens else None for key in "ab"}
+    return {key: replace(model, vocabulary=Vocabulary(key, held[key])) for key, model in zip("ab", (a, b), strict=True)}
+
+
+@pytest.mark.parametrize("giver", ["a", "b"])
+def test_generation_config_names_tokens_so_it_goes_with_the_vocabulary(giver: str) -> None:
+    pair = vocabularies({"the": 1})
+
+    plan = plan_of("layers: 0.5", pair["a"], pair["b"], tokenizer=giver)
+
+    givers = {file.name: file.model for file in plan.side_files}
+    assert givers == {
+        "config.json": "a",
+        "generation_config.json": giver,
+        "tokenizer.json": giver,
+        "vocab.json": giver,
+    }
+
+
+def test_rows_of_another_models_vocabulary_have_the_owners_dtype() -> None:
+    pair = vocabularies(None)
+
+    plan = plan_of("layers: 0.5", pair["a"], pair["b"], tokenizer="b")
+
+    step = step_of(plan, EMBEDDINGS)
+    assert (step.action, step.dtype, [source.model for source in step.sources]) == (Action.CAST, DType.BFLOAT16, ["b"])
+    assert step.reason.endswith(", float16 to bfloat16")
+
+
 def test_code_is_not_carried_along() -> None:
     a = checkpoint_of(llama_shapes(), {"auto_map": {"AutoModel": "x.py"}, "vocab_size": 64})
 
@@ -235,6 +285,16 @@ def test_the_canonical_recipe_has_names_and_digests_but_no_path(tmp_path: Path) 
     read = parse_recipe(canonical)
     assert read.models == {"a": f"first@{a.header_digest}", "b": f"second@{b.header_digest}"}
     assert read.weights == Weights(layers=(0.5, 0.5), embeddings=0.5, final_norm=0.5, head=0.5)
+
+
+def test_a_model_of_the_hub_is_named_by_its_commit() -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    from_hub = replace(llama(name="B"), origin=HubReference("org/name", commit))
+
+    models = parse_recipe(plan_of("layers: 0.5", llama(name="A"), from_hub).canonical).models
+
+    assert models == {"a": f"A@{llama(name='A').header_digest}", "b": f"org/name@{commit}"}
+    assert from_hub.name == "org/name"
 
 
 def test_the_canonical_recipe_is_sorted_but_keeps_the_order_of_the_models() -> None:

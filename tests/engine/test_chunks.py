@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from blockmerge.checkpoints.manifest import BLOCK
 from blockmerge.core.layout import Place
-from blockmerge.core.plan import Action, OutputShard, Plan, Source, Step
+from blockmerge.core.pairs import Source
+from blockmerge.core.plan import Action, OutputShard, Plan, Step
 from blockmerge.core.tensors import DType, TensorSpec
 from blockmerge.engine.chunks import CHUNK, Chunk, chunks_of, count_blocks
 from tests.engine.merges import plan_for

@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
+from safetensors.torch import load_file as load_tensors
 from typer.testing import CliRunner
 
 from blockmerge.checkpoints.models import open_models
@@ -48,6 +50,19 @@ def test_every_block_is_measured_once_and_the_whole_model_too(pair: Path) -> Non
         values.size for values in load_file(pair / "a" / "model.safetensors").values()
     )
     assert measured.distance is not None
+
+
+def test_files_from_before_2020_are_measured_like_any_other(pair: Path) -> None:
+    expected = measure(pair)
+    for key in "ab":
+        tensors = load_tensors(pair / key / "model.safetensors")
+        torch.save(tensors, pair / key / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+        (pair / key / "model.safetensors").unlink()
+
+    measured = measure(pair)
+
+    assert measured.blocks == expected.blocks
+    assert sorted(path.suffix for path in (pair / "kept").iterdir()) == [".json", ".json"]
 
 
 def test_a_model_is_no_distance_from_itself(tmp_path: Path) -> None:

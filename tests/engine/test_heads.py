@@ -8,7 +8,7 @@ import pytest
 
 from tests.engine.merges import merge, plan_for
 from tests.engine.oracle import assert_blended, read_raw, read_values
-from tests.tiny_models import write_llama
+from tests.tiny_models import write_json, write_llama
 
 EMBEDDINGS, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
@@ -84,3 +84,17 @@ def test_a_mixed_pair_at_an_end_computes_the_same_as_that_model(tmp_path: Path, 
             assert np.array_equal(values[name], wanted[name])
         assert is_tied(tmp_path / f"out{weight}") is is_tied(folder)
         assert np.array_equal(values.get(HEAD, values[EMBEDDINGS]), wanted.get(HEAD, wanted[EMBEDDINGS]))
+
+
+def test_two_stored_copies_that_differ_are_no_copies_whatever_the_config_says(tmp_path: Path) -> None:
+    a, b = models(tmp_path, False, False)
+    for folder in (a, b):  # written apart, so the head has numbers of its own; transformers does not tie such a file
+        config = json.loads((folder / "config.json").read_text())
+        write_json(folder / "config.json", {**config, "tie_word_embeddings": True})
+
+    merge(plan_for(a, b, 0.5), tmp_path / "out")
+
+    values = read_values(tmp_path / "out")
+    for name in (EMBEDDINGS, HEAD):
+        assert_blended(values[name], read_values(a)[name], read_values(b)[name], 0.5, "float32")
+    assert not np.array_equal(values[HEAD], values[EMBEDDINGS])

@@ -14,7 +14,7 @@ from blockmerge.checkpoints.bins import read_bin_headers
 from blockmerge.checkpoints.folder import open_checkpoint
 from blockmerge.core.tensors import Checkpoint, DType
 from blockmerge.engine import pickled
-from blockmerge.engine.estimate import check_memory, estimate
+from blockmerge.engine.estimate import check_memory, estimate, loaded_whole
 from blockmerge.errors import CheckpointError, StorageError
 from tests.merging import merge, plan_merge
 from tests.tiny_models import write_llama
@@ -139,10 +139,10 @@ def test_an_old_file_that_does_not_fit_into_memory_is_refused_before_it_is_loade
     (tmp_path / "b").symlink_to(folder)
     plan = plan_merge(tmp_path, {"layers": 0.5})
     size = (tmp_path / "a" / "pytorch_model.bin").stat().st_size
-    monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"available": 1000}))
+    monkeypatch.setattr("psutil.virtual_memory", lambda: type("Memory", (), {"total": 1000, "available": 1000}))
 
     with pytest.raises(StorageError) as caught:
-        check_memory(plan)
+        check_memory(loaded_whole(plan))
 
     assert str(caught.value) == (
         "pytorch_model.bin is in PyTorch's format from before 2020, which has to be loaded whole: "

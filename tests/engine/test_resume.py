@@ -5,7 +5,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,6 +41,51 @@ Journal.append = append_and_die
 plan = plan_for(folder / "a", folder / "b", [0.0, 0.2, 0.4, 0.6, 0.8, 1.0], shard_size="1MB")
 print("ready", flush=True)
 merge(plan, folder / "out", threads=int(sys.argv[4]))
+"""
+
+# Imports torch once, and forks a merge for every kill: it is killed at a moment of the time that a whole one takes.
+KILLS = """
+import os, random, shutil, signal, sys, time
+from pathlib import Path
+from blockmerge.engine import chunks, units
+from blockmerge.engine.journal import read_units
+from tests.engine.merges import contents, merge, plan_for
+folder, kills, generator = Path(sys.argv[1]), int(sys.argv[3]), random.Random(int(sys.argv[4]))
+chunks.CHUNK = units.UNIT = int(sys.argv[2])
+plan = plan_for(folder / "a", folder / "b", [0.0, 0.2, 0.4, 0.6, 0.8, 1.0], shard_size="1MB")
+out, part = folder / "out", folder / "out.partial"
+
+def clear():
+    for path in out.iterdir():
+        path.unlink()
+    out.rmdir()
+
+def start():
+    child = os.fork()
+    if child == 0:
+        merge(plan, out)
+        os._exit(0)
+    return child
+
+began = time.monotonic()
+assert os.waitpid(start(), 0)[1] == 0
+longest = time.monotonic() - began
+wanted = contents(folder / "whole")
+clear()
+states = []
+while sum(state != "over" for state in states) < kills:
+    child = start()
+    time.sleep(generator.uniform(0, longest))
+    os.kill(child, signal.SIGKILL)
+    killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    if out.exists():
+        assert {name: raw for name, raw in contents(out).items() if name[0] != "."} == wanted
+        clear()
+    done = len(read_units(part)) if part.exists() else None
+    states.append(f"{done} units" if killed else "over")
+    if part.exists() and generator.random() < 0.4:  # else all the later kills meet a merge that has little left to do
+        shutil.rmtree(part)
+print({state: states.count(state) for state in sorted(set(states))})
 """
 
 
@@ -115,21 +159,17 @@ def test_finished_shards_are_not_touched(plan: Plan, tmp_path: Path) -> None:
 
 
 def test_a_kill_at_any_moment_never_shows_half_a_result(plan: Plan, tmp_path: Path, wanted: dict[str, bytes]) -> None:
-    generator = random.Random(int(os.environ.get("BLOCKMERGE_KILLS_SEED", "0")))
+    kills, seed = os.environ.get("BLOCKMERGE_KILLS", "3"), os.environ.get("BLOCKMERGE_KILLS_SEED", "0")
 
-    for _ in range(int(os.environ.get("BLOCKMERGE_KILLS", "3"))):
-        process = start(tmp_path)
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        time.sleep(generator.uniform(0, 0.12))
-        process.kill()
-        process.communicate()
-        if (tmp_path / "out").exists():
-            assert {name: raw for name, raw in contents(tmp_path / "out").items() if name[0] != "."} == wanted
-            for path in [*(tmp_path / "out").iterdir()]:
-                path.unlink()
-            (tmp_path / "out").rmdir()
+    done = subprocess.run(
+        [sys.executable, "-c", KILLS, str(tmp_path), str(UNIT), kills, seed],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
+    assert (done.stderr, done.returncode) == ("", 0)
+    print(done.stdout)  # how many of the merges were killed, and in which state
     merge(plan, tmp_path / "out")
     assert contents(tmp_path / "out") == wanted
 
@@ -241,9 +281,12 @@ def test_a_disk_that_fails_on_the_way_costs_only_what_is_not_finished(
         (tmp_path / "out").rmdir()
 
 
-def test_a_folder_in_which_nothing_was_done_is_no_hindrance(plan: Plan, tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [(), (LOCK,), (LOCK, JOURNAL)])
+def test_a_folder_in_which_nothing_was_done_is_no_hindrance(plan: Plan, tmp_path: Path, names: tuple[str, ...]) -> None:
+    """Killed when the folder was just made, when it was locked, or when its journal was begun."""
     (tmp_path / "out.partial").mkdir()
-    (tmp_path / "out.partial" / LOCK).touch()
+    for name in names:
+        (tmp_path / "out.partial" / name).touch()
 
     merge(plan, tmp_path / "out")
 

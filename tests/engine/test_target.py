@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from blockmerge.checkpoints.manifest import Manifest, TensorEntry, write_manifest
 from blockmerge.core.plan import Plan
 from blockmerge.core.progress import Progress, Stage
+from blockmerge.core.tensors import DType
 from blockmerge.engine.target import LOCK, Target, part_folder
 from blockmerge.errors import MergeCancelledError, OutputExistsError, PlanError, StorageError
 from tests.engine.merges import contents, merge, plan_for
@@ -26,6 +28,14 @@ def taken(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "mine.txt").write_text("mine")
     return folder
+
+
+@pytest.fixture
+def result(taken: Path) -> Path:
+    """An older result, and something of the user's in it."""
+    entry = TensorEntry(DType.FLOAT32, (1,), "00")
+    write_manifest(taken, Manifest("0", "blockmerge: 1\n", "0", "x86_64", {"w": entry}))
+    return taken
 
 
 def at(stage: Stage, act: Callable[[], object]) -> Callable[[Progress], None]:
@@ -103,41 +113,59 @@ def test_a_model_is_not_taken_for_the_rest_of_a_merge(tmp_path: Path, suffix: st
     )
 
 
-def test_overwrite_replaces_the_folder_only_when_the_new_one_is_whole(plan: Plan, taken: Path) -> None:
-    seen: list[dict[str, bytes]] = []
+def test_overwrite_does_not_replace_what_is_no_result(plan: Plan, taken: Path) -> None:
+    assert refused(OutputExistsError, plan, taken, overwrite=True) == (
+        f"{taken} holds no result of blockmerge, so it is not replaced. "
+        "Choose another name, or delete that folder yourself."
+    )
 
-    merge(plan, taken, overwrite=True, report=lambda _: seen.append(contents(taken)))
 
-    assert all(found == {"mine.txt": b"mine"} for found in seen)
-    assert "mine.txt" not in contents(taken)
+def test_overwrite_replaces_an_empty_folder(plan: Plan, taken: Path) -> None:
+    (taken / "mine.txt").unlink()
+
+    merge(plan, taken, overwrite=True)
+
     assert (taken / "model.safetensors").is_file()
-    assert sorted(path.name for path in taken.parent.iterdir()) == ["a", "b", "out"]
 
 
-def test_overwrite_keeps_the_folder_when_the_merge_is_cancelled(plan: Plan, taken: Path) -> None:
+def test_overwrite_replaces_the_folder_only_when_the_new_one_is_whole(plan: Plan, result: Path) -> None:
+    seen: list[dict[str, bytes]] = []
+    before = contents(result)
+
+    merge(plan, result, overwrite=True, report=lambda _: seen.append(contents(result)))
+
+    assert all(found == before for found in seen)
+    assert "mine.txt" not in contents(result)
+    assert (result / "model.safetensors").is_file()
+    assert sorted(path.name for path in result.parent.iterdir()) == ["a", "b", "out"]
+
+
+def test_overwrite_keeps_the_folder_when_the_merge_is_cancelled(plan: Plan, result: Path) -> None:
+    before = contents(result)
+
     with pytest.raises(MergeCancelledError):
-        merge(plan, taken, overwrite=True, is_cancelled=lambda: True)
+        merge(plan, result, overwrite=True, is_cancelled=lambda: True)
 
-    assert contents(taken) == {"mine.txt": b"mine"}
-    assert sorted(path.name for path in taken.parent.iterdir()) == ["a", "b", "out"]
+    assert contents(result) == before
+    assert sorted(path.name for path in result.parent.iterdir()) == ["a", "b", "out"]
 
 
-def test_overwrite_follows_a_link_and_keeps_it(plan: Plan, taken: Path) -> None:
-    link = taken.parent / "link"
-    link.symlink_to(taken)
+def test_overwrite_follows_a_link_and_keeps_it(plan: Plan, result: Path) -> None:
+    link = result.parent / "link"
+    link.symlink_to(result)
 
     merge(plan, link, overwrite=True)
 
     assert link.is_symlink()
-    assert (taken / "model.safetensors").is_file()
-    assert "mine.txt" not in contents(taken)
+    assert (result / "model.safetensors").is_file()
+    assert "mine.txt" not in contents(result)
 
 
-def test_overwrite_does_not_take_a_folder_where_the_old_one_would_wait(plan: Plan, taken: Path) -> None:
-    old = taken.with_name("out.old")
+def test_overwrite_does_not_take_a_folder_where_the_old_one_would_wait(plan: Plan, result: Path) -> None:
+    old = result.with_name("out.old")
     old.mkdir()
 
-    assert refused(OutputExistsError, plan, taken, overwrite=True) == (
+    assert refused(OutputExistsError, plan, result, overwrite=True) == (
         f"{old} is in the way: the old result would wait there. Rename or delete it."
     )
 

@@ -122,8 +122,9 @@ def test_inf_in_one_model_is_refused_between_the_ends_and_leaves_nothing(tmp_pat
         merge(plan_for(a, b, 0.5), tmp_path / "out")
 
     assert caught.value.problems == (
-        f"{NORM}: 2 of 32 values came out as NaN or Inf, or do not fit {dtype}.",
-        "Choose other weights, or write 'nonfinite: warn' under output to keep them.",
+        f"{NORM} of a holds 2 NaN or Inf values.",
+        "Leave that model out there, with a weight that copies another, or write 'nonfinite: warn' under output to "
+        "keep them.",
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
@@ -136,7 +137,7 @@ def test_inf_is_kept_with_a_warning_where_the_recipe_says_so(tmp_path: Path) -> 
     result = merge(plan_for(a, b, 0.5, nonfinite="warn"), tmp_path / "out")
 
     # The first Inf is the same in both, so it is copied; the second has no middle; the third stays what it is.
-    assert result.warnings == (f"{NORM}: 2 of 32 values came out as NaN or Inf, or do not fit float32.",)
+    assert result.warnings == (f"{NORM} of a holds 2 NaN or Inf values.", f"{NORM} of b holds 1 NaN or Inf value.")
     head = read_values(tmp_path / "out")[NORM][:3]
     assert np.array_equal(head, [np.inf, np.nan, -np.inf], equal_nan=True)
 
@@ -147,8 +148,35 @@ def test_a_number_too_large_for_the_output_dtype_is_refused(tmp_path: Path, weig
     for folder in (a, b):
         put(folder, NORM, np.array([1e6, np.inf], "<f4").tobytes())
 
-    with pytest.raises(RunError, match="1 of 32 values came out as NaN or Inf, or do not fit float16"):
+    with pytest.raises(RunError) as caught:
         merge(plan_for(a, b, weight, dtype="float16"), tmp_path / "out")
+
+    assert caught.value.problems == (
+        f"{NORM}: 1 of 32 values does not fit float16.",
+        "Choose 'dtype: bfloat16' or float32 under output, other weights, or write 'nonfinite: warn' under output to "
+        "keep them.",
+    )
+
+
+@pytest.mark.parametrize("weight", [0, 0.5, 1])
+def test_numbers_too_small_for_float16_become_zero_with_one_warning(tmp_path: Path, weight: float) -> None:
+    a, b = write_llama(tmp_path / "a", dtype="bfloat16"), write_llama(tmp_path / "b", dtype="bfloat16", seed=1)
+    for folder in (a, b):
+        values = np.linspace(0.5, 1, 32).astype("<f4")
+        values[:4] = 1e-9, 1e-9, 0, -1e-9  # which is less than half of the smallest float16
+        put(folder, NORM, (values.view("<u4") >> 16).astype("<u2").tobytes())
+    others = {"model.embed_tokens.weight": 0.0, "model.layers.*": 0.0, "lm_head.weight": 0.0}
+    values = read_values(a)
+    small = {name: int(((own != 0) & (own.astype("<f2") == 0)).sum()) for name, own in values.items()}
+    assert {name: count for name, count in small.items() if count} == {NORM: 3}
+
+    result = merge(plan_for(a, b, {"layers": weight, "tensors": others}, dtype="float16"), tmp_path / "out")
+
+    assert result.warnings == (
+        f"{NORM}: 3 values became 0, as they are too small for float16. "
+        "Choose 'dtype: bfloat16' or float32 to keep them.",
+    )
+    assert read_values(tmp_path / "out")[NORM][:4].tolist() == [0.0] * 4
 
 
 def test_whole_numbers_and_empty_tensors_are_carried_along(tmp_path: Path) -> None:

@@ -6,20 +6,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from blockmerge.jobs.locks import merge_lock
-from blockmerge.jobs.process import start_python
+from blockmerge.jobs.process import close_stdin, start_python
 from blockmerge.jobs.states import Job, JobState, NewJob, Ticket
 from blockmerge.jobs.store import Store
-from blockmerge.settings import Settings, environment_of
+from blockmerge.settings import Settings, environment_of, read_settings
 
+STAND_IN = Path(__file__).parent / "stand_in"
 PAGE = """
 import os, time
 from blockmerge.jobs.supervise import supervised_worker
@@ -98,7 +98,7 @@ class Bench:
         script.parent.mkdir(parents=True, exist_ok=True)
         script.write_text(PAGE)
         log = (self.settings.home / f"page-{len(self.started)}.log").open("wb")
-        environ = {**self.environ(), "PYTHONPATH": str(Path.cwd())}
+        environ = {**self.environ(), "PYTHONPATH": f"{Path.cwd()}{os.pathsep}{STAND_IN}"}
         with log:
             return self._keep(subprocess.Popen([sys.executable, script], stdout=log, stderr=log, env=environ))
 
@@ -110,7 +110,7 @@ class Bench:
         return process
 
     def environ(self) -> dict[str, str]:
-        return {**os.environ, **environment_of(self.settings)}
+        return {**os.environ, **environment_of(self.settings), "PYTHONPATH": str(STAND_IN)}
 
     def wait_for(self, job_id: int, *states: JobState, seconds: float = 90) -> Job:
         job = self.store.get(job_id)
@@ -133,19 +133,11 @@ class Bench:
 
     def merge_at_work(self) -> psutil.Process:
         """Of the merge processes, the one that has something to do."""
-        lock = str(merge_lock(self.settings))
-        [process] = [
-            process
-            for process in self.processes("blockmerge.jobs.run")
-            if lock in {file.path for file in process.open_files()}
-        ]
+        [process] = [process for process in self.processes("blockmerge.jobs.run") if _works(process)]
         return process
 
     def is_at_work(self) -> bool:
-        lock = str(merge_lock(self.settings))
-        return any(
-            lock in {file.path for file in process.open_files()} for process in self.processes("blockmerge.jobs.run")
-        )
+        return any(map(_works, self.processes("blockmerge.jobs.run")))
 
     def processes(self, module: str) -> list[psutil.Process]:
         """The living processes of this queue that run a module."""
@@ -158,10 +150,37 @@ class Bench:
         return found
 
     def left_over(self) -> list[psutil.Process]:
-        return [*self.processes("blockmerge.jobs.worker"), *self.processes("blockmerge.jobs.run")]
+        modules = ("blockmerge.jobs.worker", "blockmerge.jobs.run", "blockmerge.hub.mover")
+        return [process for module in modules for process in self.processes(module)]
 
     def folders(self) -> list[str]:
         return sorted(path.name for path in self.settings.output.iterdir()) if self.settings.output.exists() else []
+
+
+@contextmanager
+def running_bench(home: Path, queue: str = "") -> Iterator[Bench]:
+    """A queue of its own, in a file where none is named; nothing that worked on it stays behind."""
+    environ = {"BLOCKMERGE_HOME": str(home / "home"), "BLOCKMERGE_OUTPUT": str(home / "output")}
+    settings = read_settings({**environ, "BLOCKMERGE_QUEUE": queue})
+    with Store(settings.queue) as store:
+        made = Bench(settings, store)
+        yield made
+        for process in made.started:
+            process.kill()
+            process.wait()
+            if process.stdin is not None:
+                close_stdin(process)
+        for stray in made.left_over():
+            stray.kill()
+        wait_until(lambda: not made.left_over(), 5, made.left_over)
+
+
+def _works(process: psutil.Process) -> bool:
+    """Whether it has a file open in a part folder."""
+    try:
+        return any(".partial" in file.path for file in process.open_files())
+    except psutil.NoSuchProcess:
+        return False
 
 
 _QUEUE = """
@@ -170,16 +189,17 @@ from blockmerge.jobs.queue import open_queue
 from blockmerge.jobs.states import Ticket
 handed_out = []
 tickets = [Ticket(*pair) for pair in json.loads(sys.argv[2])]
-with open_queue(sys.argv[1], lambda ticket: (time.sleep(0.1), handed_out.append(ticket))) as queue:
+carry_out = lambda ticket: (time.sleep(0.1), handed_out.append(ticket))
+with open_queue(sys.argv[1], "me", 1, carry_out) as queue:
     for ticket in tickets:
-        queue.put(ticket)
-    waiting = queue.is_active({*tickets, Ticket(99, 1)})
-    while any(queue.is_active(tickets).values()):
+        queue.put(ticket, ticket.job)
+    waiting = queue.is_active({*tickets, Ticket(99, 1)}, {"me"})
+    while any(queue.is_active(tickets, {"me"}).values()):
         time.sleep(0.05)
     print(json.dumps({
         "order": [str(ticket) for ticket in handed_out],
         "before": {str(ticket): active for ticket, active in waiting.items()},
-        "after": {str(ticket): active for ticket, active in queue.is_active(tickets).items()},
+        "after": {str(ticket): active for ticket, active in queue.is_active(tickets, {"me"}).items()},
     }))
 """
 

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from blockmerge.jobs.process import close_stdin
 from blockmerge.jobs.store import Store
-from blockmerge.settings import read_settings
-from tests.jobs.bench import Bench, wait_until, write_hollow_model
+from tests.jobs.bench import Bench, running_bench, write_hollow_model
+from tests.jobs.postgres import Postgres, running_postgres
 
 
 @pytest.fixture(scope="session")
@@ -25,17 +24,28 @@ def small_models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_hollow_model(folder / "a", 2, (64, 128, 32)), write_hollow_model(folder / "b", 2, (64, 128, 32))
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def queue(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a queue of its own, once of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{(tmp_path / 'home' / 'queue.db').as_posix()}"
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_queue()
+
+
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    settings = read_settings({"BLOCKMERGE_HOME": str(tmp_path / "home"), "BLOCKMERGE_OUTPUT": str(tmp_path / "output")})
-    with Store(settings.queue) as store:
-        made = Bench(settings, store)
+def store(queue: str) -> Iterator[Store]:
+    with Store(queue) as opened:
+        yield opened
+
+
+@pytest.fixture
+def bench(tmp_path: Path, queue: str) -> Iterator[Bench]:
+    with running_bench(tmp_path, queue) as made:
         yield made
-        for process in made.started:
-            process.kill()
-            process.wait()
-            if process.stdin is not None:
-                close_stdin(process)
-        for stray in made.left_over():
-            stray.kill()
-        wait_until(lambda: not made.left_over(), 5, made.left_over)

@@ -4,27 +4,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blockmerge.core.progress import Progress, Stage
+from blockmerge.engine.loading import Loading
 from blockmerge.jobs.messages import (
     MergeDone,
     MergeFailed,
     MergeStopped,
     Message,
+    Question,
     Request,
+    decode_answer,
     decode_message,
     decode_request,
+    encode_answer,
     encode_message,
     encode_request,
 )
 
 _text = st.text(st.characters(codec="utf-8"))
 _count = st.integers(0, 2**60)
+_paths = _text.filter(lambda text: "\0" not in text).map(lambda text: Path("/out") / text)
 _messages = st.one_of(
     st.builds(Progress, st.sampled_from(Stage), _count, _count, _text),
     st.builds(MergeDone, _text, _count, st.floats(0, 1e6), st.lists(_text).map(tuple)),
-    st.builds(MergeFailed, _text),
+    st.builds(MergeFailed, _text, st.booleans()),
+    st.builds(Question, _paths),
     st.just(MergeStopped()),
 )
-_paths = _text.filter(lambda text: "\0" not in text).map(lambda text: Path("/out") / text)
 
 
 @given(_messages)
@@ -36,9 +41,21 @@ def test_a_message_arrives_as_it_was_sent_on_one_line(message: Message) -> None:
     assert decode_message(line) == message
 
 
-@given(st.builds(Request, _text, _paths, st.booleans(), _paths, _paths))
+@given(st.builds(Request, _text, _paths, st.booleans(), st.none() | _count, st.booleans()))
 def test_a_request_arrives_as_it_was_sent_on_one_line(request: Request) -> None:
     line = encode_request(request)
 
     assert line.count(b"\n") == 1
     assert decode_request(line) == request
+
+
+_names = st.frozensets(_text, max_size=3)
+_troubles = st.none() | st.fixed_dictionaries(dict.fromkeys(("missing", "unexpected", "mismatched"), _names))
+
+
+@given(st.builds(Loading, _text, _text, _troubles))
+def test_an_answer_arrives_as_it_was_sent_on_one_line(answer: Loading) -> None:
+    line = encode_answer(answer)
+
+    assert line.count(b"\n") == 1
+    assert decode_answer(line) == answer

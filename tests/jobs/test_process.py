@@ -89,7 +89,7 @@ def test_closing_the_stdin_of_a_dead_child_is_no_error(child: subprocess.Popen[b
 
 @pytest.mark.parametrize("returncode", [-9, 137])
 def test_a_kill_from_outside_is_called_out_of_memory(returncode: int) -> None:
-    sentence = death_sentence(returncode, Path("/home/logs/job-3.log"))
+    sentence = death_sentence(returncode)
 
     assert sentence == (
         "The merge was killed, most likely out of memory. Close other programs, or merge on a machine with more memory."
@@ -99,12 +99,11 @@ def test_a_kill_from_outside_is_called_out_of_memory(returncode: int) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGBUS")
 def test_a_source_that_shrank_under_the_reader_is_named() -> None:
     for returncode in (-signal.SIGBUS, 128 + signal.SIGBUS):
-        assert death_sentence(returncode, Path("log")).startswith("A source file became shorter during the merge.")
+        assert death_sentence(returncode).startswith("A source file became shorter during the merge.")
 
 
 @pytest.mark.parametrize("returncode", [1, 3, -11])
 def test_any_other_death_points_to_the_log(returncode: int) -> None:
-    sentence = death_sentence(returncode, Path("/home/logs/job-3.log"))
+    sentence = death_sentence(returncode)
 
-    assert sentence.startswith(f"The merge process ended unexpectedly (exit code {returncode}).")
-    assert sentence.endswith(str(Path("/home/logs/job-3.log")))
+    assert sentence == f"The merge process ended unexpectedly (exit code {returncode}). Its log may say why."

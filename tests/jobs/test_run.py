@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from blockmerge.core.progress import Progress, Stage
+from blockmerge.engine.loading import Transformers
 from blockmerge.jobs.merge_process import Died, MergeProcess
 from blockmerge.jobs.messages import Ending, MergeDone, MergeFailed, MergeStopped, Request
 from blockmerge.jobs.process import close_stdin, start_python
@@ -17,9 +19,15 @@ from blockmerge.jobs.process import close_stdin, start_python
 Models = tuple[Path, Path]
 
 
+@pytest.fixture(scope="module")
+def transformers() -> Iterator[Transformers]:
+    with Transformers() as started:
+        yield started
+
+
 @pytest.fixture
-def process() -> Iterator[MergeProcess]:
-    started = MergeProcess(os.environ)
+def process(transformers: Transformers) -> Iterator[MergeProcess]:
+    started = MergeProcess(os.environ, transformers)
     yield started
     started.close()
 
@@ -30,7 +38,7 @@ def _request(folder: Path, models: Models) -> Request:
         "models": {"a": str(models[0]), "b": str(models[1])},
         "weights": {"layers": 0.5},
     }
-    return Request(json.dumps(recipe), folder / "out", False, folder / "logs" / "job-1.log", folder / "merge.lock")
+    return Request(json.dumps(recipe), folder / "out", False)
 
 
 def _listen(process: MergeProcess) -> tuple[list[Progress], Ending | Died]:
@@ -44,7 +52,7 @@ def _listen(process: MergeProcess) -> tuple[list[Progress], Ending | Died]:
 def test_it_tells_every_stage_and_then_what_came_out(
     process: MergeProcess, tmp_path: Path, small_models: Models
 ) -> None:
-    process.begin(_request(tmp_path, small_models))
+    process.begin(_request(tmp_path, small_models), lambda _: None)
 
     heard, ending = _listen(process)
 
@@ -62,7 +70,7 @@ def _header(folder: Path) -> int:
 
 
 def test_it_speaks_at_most_ten_times_a_second(process: MergeProcess, tmp_path: Path, large_models: Models) -> None:
-    process.begin(_request(tmp_path, large_models))
+    process.begin(_request(tmp_path, large_models), lambda _: None)
     _wait_for_bytes(process)
     start = time.monotonic()
 
@@ -80,7 +88,7 @@ def _wait_for_bytes(process: MergeProcess) -> None:
 
 
 def test_it_stops_when_told_to_and_cleans_up(process: MergeProcess, tmp_path: Path, large_models: Models) -> None:
-    process.begin(_request(tmp_path, large_models))
+    process.begin(_request(tmp_path, large_models), lambda _: None)
     _wait_for_bytes(process)
 
     process.cancel()
@@ -95,7 +103,7 @@ def test_what_a_user_can_mend_is_said_in_the_same_words_as_everywhere(
 ) -> None:
     (tmp_path / "out").mkdir()
 
-    process.begin(_request(tmp_path, small_models))
+    process.begin(_request(tmp_path, small_models), lambda _: None)
 
     assert _listen(process)[1] == MergeFailed(f"{tmp_path / 'out'} exists already. Choose another name.")
 
@@ -104,11 +112,25 @@ def test_a_bug_is_a_failed_merge_with_its_traceback_in_the_log(
     process: MergeProcess, tmp_path: Path, small_models: Models
 ) -> None:
     request = replace(_request(tmp_path, small_models), out=Path(f"{tmp_path}/no\0name"))
+    log: list[str] = []
 
-    process.begin(request)
+    process.begin(request, log.append)
 
-    assert _listen(process)[1] == MergeFailed(f"The merge crashed (ValueError): see the log, {request.log}")
-    assert "Traceback" in request.log.read_text()
+    assert _listen(process)[1] == MergeFailed("The merge crashed (ValueError). Its log says where.")
+    assert isinstance(process.receive(10), Died)
+    assert "Traceback (most recent call last):" in log
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of one process")
+def test_a_merge_that_needs_more_memory_than_it_may_take_is_told_so(
+    process: MergeProcess, tmp_path: Path, large_models: Models
+) -> None:
+    process.begin(replace(_request(tmp_path, large_models), memory=1), lambda _: None)
+
+    ending = _listen(process)[1]
+
+    assert isinstance(ending, MergeFailed)
+    assert ending.error.startswith("The merge ran out of memory. Close other programs, or merge on a machine with more")
 
 
 def test_it_dies_of_a_signal_like_any_process(process: MergeProcess) -> None:
@@ -123,4 +145,4 @@ def test_it_ends_when_nobody_is_there_to_want_it() -> None:
 
     close_stdin(process)
 
-    assert process.wait(10) == 1
+    assert process.wait(60) == 1  # as soon as torch is imported

@@ -16,9 +16,14 @@ from blockmerge.jobs.states import (
 )
 
 
-def test_every_state_says_where_it_leads_and_an_end_leads_nowhere() -> None:
+def test_every_state_says_where_it_leads_and_an_end_leads_nowhere_or_back_in_line() -> None:
     assert set(LEGAL_MOVES) == set(JobState)
-    assert {state for state, targets in LEGAL_MOVES.items() if not targets} == set(JobState) - LIVE
+    ends = {state: LEGAL_MOVES[state] for state in JobState if state not in LIVE}
+    assert ends == {
+        JobState.DONE: set(),
+        JobState.FAILED: {JobState.WAITING},
+        JobState.CANCELLED: {JobState.WAITING},
+    }
 
 
 def test_every_live_job_can_fail_and_be_cancelled_and_every_running_one_can_go_back_in_line() -> None:
@@ -29,7 +34,10 @@ def test_every_live_job_can_fail_and_be_cancelled_and_every_running_one_can_go_b
 
 
 def test_only_a_verified_job_is_done() -> None:
-    assert [state for state in JobState if JobState.DONE in LEGAL_MOVES[state]] == [JobState.VERIFYING]
+    before = {state for state in JobState if JobState.DONE in LEGAL_MOVES[state]}
+    assert before == {JobState.VERIFYING, JobState.SAVING, JobState.UPLOADING}
+    assert {state for state in JobState if JobState.SAVING in LEGAL_MOVES[state]} == {JobState.VERIFYING}
+    assert {state for state in JobState if JobState.UPLOADING in LEGAL_MOVES[state]} < before
 
 
 @pytest.mark.parametrize("name", ["a", "A-merged_1.5B", "7", "a.b", "x" * 96, "console", "com10"])
@@ -82,10 +90,13 @@ def test_a_result_that_exists_is_not_touched(tmp_path: Path) -> None:
 def test_an_unfinished_result_of_somebody_is_not_touched(tmp_path: Path) -> None:
     part_folder(tmp_path / "mine").mkdir()
 
-    with pytest.raises(
-        JobRequestError, match=r"mine\.partial is left from a merge that did not finish and is no job's"
-    ):
+    with pytest.raises(JobRequestError) as caught:
         result_folder(tmp_path, "mine")
+
+    assert str(caught.value) == (
+        f"{part_folder(tmp_path / 'mine')} is left from a merge that did not finish. "
+        "Choose another name, continue that job, or delete that folder."
+    )
 
 
 def test_a_free_name_gives_a_folder_in_the_output(tmp_path: Path) -> None:

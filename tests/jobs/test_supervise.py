@@ -47,7 +47,7 @@ def test_a_signal_to_the_page_leaves_no_process_and_the_job_waiting(
     assert bench.left_over() == []
     assert bench.log_of(page) == "up\n"
     assert bench.store.get(job).state is JobState.WAITING
-    assert bench.folders() == []
+    assert "later" not in bench.folders()  # what was finished may stay, as later.partial
 
 
 def test_a_second_ctrl_c_kills(bench: Bench, large_models: Models) -> None:
@@ -74,9 +74,10 @@ def test_a_page_that_is_killed_takes_its_worker_along(bench: Bench, large_models
 
     wait_until(lambda: not bench.left_over(), 10, bench.left_over)
     assert bench.store.get(job).state is JobState.WAITING
-    assert bench.folders() == []
+    assert "later" not in bench.folders()  # what was finished may stay, as later.partial
 
 
+@pytest.mark.parametrize("queue", ["sqlite"], indirect=True)
 def test_a_second_page_leaves_the_work_to_the_first_and_takes_over_after_it(bench: Bench) -> None:
     first = bench.start_page()
     wait_until(lambda: bench.store.last_beat() is not None, 10, lambda: "no beat")

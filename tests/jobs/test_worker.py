@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -179,7 +180,19 @@ def test_a_worker_whose_parent_is_gone_stops_as_if_told_to(bench: Bench, large_m
     assert bench.left_over() == []
 
 
-def test_a_queue_has_one_worker(bench: Bench) -> None:
+@pytest.mark.parametrize("queue", ["sqlite"], indirect=True)
+def test_a_worker_may_do_two_jobs_at_once(bench: Bench, large_models: Models) -> None:
+    two = replace(bench, settings=replace(bench.settings, jobs_at_once=2))
+    numbers = [two.add(name, large_models) for name in ("first", "second")]
+    two.start_worker()
+
+    jobs = [two.wait_for(number, JobState.DONE) for number in numbers]
+    assert all(job.started is not None and job.finished is not None for job in jobs)
+    assert max(job.started or 0 for job in jobs) < min(job.finished or 0 for job in jobs)
+
+
+@pytest.mark.parametrize("queue", ["sqlite"], indirect=True)
+def test_a_queue_in_a_file_has_one_worker(bench: Bench) -> None:
     bench.start_worker()
     wait_until(lambda: bench.store.last_beat() is not None, 10, lambda: "no beat")
 
@@ -189,11 +202,65 @@ def test_a_queue_has_one_worker(bench: Bench) -> None:
         stderr=subprocess.PIPE,
         env=bench.environ(),
     ) as second:
-        _, complaint = second.communicate(timeout=10)
+        _, complaint = second.communicate(timeout=60)
 
     assert second.returncode == 1
     assert complaint.decode().startswith(f"Another worker has the queue {bench.settings.queue_file}. Stop it first")
     assert bench.started[0].poll() is None
+
+
+@pytest.mark.parametrize("queue", ["postgres"], indirect=True)
+def test_a_job_goes_on_with_a_colleague_when_its_worker_is_killed(bench: Bench, large_models: Models) -> None:
+    number = bench.add("moved", large_models)
+    first = bench.start_worker()
+    merge = bench.wait_for_merge(number)
+    second = bench.start_worker()
+    wait_until(lambda: len(bench.store.beats()) == 2, 30, bench.store.beats)
+
+    first.kill()
+    killed = time.monotonic()
+    merge.send_signal(signal.SIGCONT)
+    wait_until(lambda: bench.store.get(number).attempt == 2, 10, lambda: bench.store.get(number))
+    took = time.monotonic() - killed
+
+    job = bench.wait_for(number, JobState.DONE)
+    assert took < 10
+    assert job.crashes in (0, 1)  # 0 where a unit was finished before
+    assert second.poll() is None
+    assert bench.folders() == ["moved"]
+    assert list(bench.store.beats()) == [job.worker]
+
+
+@pytest.mark.parametrize("queue", ["postgres"], indirect=True)
+def test_workers_share_the_jobs_of_a_queue(bench: Bench, small_models: Models) -> None:
+    for _ in range(2):
+        bench.start_worker()
+    wait_until(lambda: len(bench.store.beats()) == 2, 30, bench.store.beats)
+
+    numbers = [bench.add(f"job-{number}", small_models) for number in range(6)]
+
+    jobs = [bench.wait_for(number, JobState.DONE) for number in numbers]
+    assert len({job.worker for job in jobs}) == 2
+    assert {job.attempt for job in jobs} <= {1, 2, 3}  # a ticket is renewed where a colleague took an earlier one
+    assert len({job.digest for job in jobs}) == 1
+
+
+@pytest.mark.parametrize("queue", ["postgres"], indirect=True)
+def test_a_worker_that_stood_still_leaves_its_job_to_who_took_it_over(bench: Bench, large_models: Models) -> None:
+    number = bench.add("moved", large_models)
+    first = bench.start_worker()
+    merge = bench.wait_for_merge(number)
+    first.send_signal(signal.SIGSTOP)
+    bench.start_worker()
+    wait_until(lambda: bench.store.get(number).attempt == 2, 60, lambda: bench.store.get(number))
+
+    first.send_signal(signal.SIGCONT)
+    merge.send_signal(signal.SIGCONT)
+
+    job = bench.wait_for(number, JobState.DONE)
+    assert job.attempt >= 2
+    assert "Another worker has taken over this job." in "\n".join(bench.store.read_log(number))
+    assert bench.folders() == ["moved"]
 
 
 def test_a_job_that_kills_its_worker_three_times_has_failed(bench: Bench, small_models: Models) -> None:

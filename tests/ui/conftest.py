@@ -21,6 +21,7 @@ from blockmerge.core.tensors import DType
 from blockmerge.jobs.states import JobState, NewJob, Ticket
 from blockmerge.jobs.store import Store
 from blockmerge.settings import Settings, read_settings
+from blockmerge.ui.identity import Identity
 from blockmerge.ui.web import build_app
 
 CHROMIUM_FLAGS = (
@@ -40,6 +41,11 @@ class Bench:
     settings: Settings
     store: Store
 
+    @property
+    def identity(self) -> Identity:
+        """Somebody who sits at this machine."""
+        return Identity(self.settings.home, is_private=True)
+
     def add(self, name: str, models: tuple[str, ...] = ("left", "right"), weights: tuple[float, ...] = (0.5,)) -> int:
         return self.store.add(NewJob(name, "", self.settings.output / name, models, weights, "Flat 0.50"))
 
@@ -53,19 +59,21 @@ class Bench:
         """A Done job whose folder holds these files; in their names _ stands for a dot."""
         job = self.add(name)
         self.advance(job, JobState.DONE)
+        self.write_result(name, **files)
+        return job
+
+    def write_result(self, name: str, **files: bytes) -> None:
         folder = self.settings.output / name
         folder.mkdir(parents=True)
         for file, content in files.items():
             (folder / file.replace("_", ".")).write_bytes(content)
         entry = TensorEntry(DType.FLOAT32, (1,), "00")
         write_manifest(folder, Manifest("0", "blockmerge: 1\n", "0", "x86_64", {"w": entry}))
-        return job
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    environ = {"BLOCKMERGE_HOME": str(tmp_path / "home"), "BLOCKMERGE_OUTPUT": str(tmp_path / "output")}
-    settings = read_settings({**environ, "BLOCKMERGE_HOSTS": "box.example"})
+    settings = read_settings({"BLOCKMERGE_HOME": str(tmp_path / "home"), "BLOCKMERGE_OUTPUT": str(tmp_path / "output")})
     with Store(settings.queue) as store:
         yield Bench(settings, store)
 
@@ -82,7 +90,7 @@ def serving(build: Callable[[], ASGIApp]) -> Iterator[int]:
 
     thread = threading.Thread(target=asyncio.run, args=[serve()], daemon=True)
     thread.start()
-    wait_until(lambda: any(server.started for server in servers))
+    wait_until(lambda: any(server.started for server in servers), 60)
     [server] = servers
     yield server.servers[0].sockets[0].getsockname()[1]
     server.should_exit = server.force_exit = True
@@ -111,9 +119,10 @@ def browser() -> Iterator[Browser]:
 def fresh_page(browser: Browser, address: str, **options: Any) -> Iterator[Page]:
     """The address in a browser of its own; a request to any other host fails the test."""
     strangers: list[str] = []
+    origin = "/".join(address.split("/")[:3]) + "/"
 
     def refuse_strangers(route: Route) -> None:
-        if route.request.url.startswith((address, "data:", "blob:")):
+        if route.request.url.startswith((origin, "data:", "blob:")):
             route.continue_()
         else:
             strangers.append(route.request.url)

@@ -18,6 +18,7 @@ from blockmerge.core.blocks import Blocks, StackBlocks
 from blockmerge.core.shapes import Shape, load_presets, sample
 from blockmerge.ui.equaliser.equaliser import Equaliser
 from blockmerge.ui.equaliser.grid import Grid, grid_value, new_grid
+from blockmerge.ui.equaliser.meaning import Meaning
 from blockmerge.ui.theme import page_theme
 from tests.ui.conftest import serving, wait_until
 
@@ -30,7 +31,7 @@ LAYERS = ("layers", "layers")
 
 
 def flat(depth: int, a: str = "mistral", b: str = "zephyr") -> Grid:
-    return new_grid(a, b, Blocks((StackBlocks("layers", depth, LANES, ()),), ROWS))
+    return new_grid(Meaning(a, b), Blocks((StackBlocks("layers", depth, LANES, ()),), ROWS))
 
 
 def rising(depth: int = 32) -> Grid:
@@ -170,7 +171,8 @@ def act(page: Page, name: str) -> Locator:
 def test_without_a_pair_there_is_a_ghost(show: Show, stage: Stage) -> None:
     page = show(None)
 
-    expect(page.get_by_text("One bar per layer appears here once both models are chosen.")).to_be_visible()
+    ghost = page.get_by_text("One bar per layer appears here once models are chosen that fit each other.")
+    expect(ghost).to_be_visible()
     expect(page.get_by_role("spinbutton")).to_have_count(0)
 
     stage.grid = flat(4)
@@ -471,7 +473,7 @@ def test_rows_follow_their_end_layer_until_they_are_set(show: Show, stage: Stage
 
 
 def test_rows_of_several_stacks_follow_their_own(show: Show) -> None:
-    page = show(new_grid("t5", "flan", T5))
+    page = show(new_grid(Meaning("t5", "flan"), T5))
 
     for row, followed in {
         "encoder.final_norm": "follows encoder, layer 11",
@@ -493,7 +495,7 @@ HOSTILE = [
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_stay_text(show: Show, name: str) -> None:
     blocks = Blocks((StackBlocks(name, 3, LANES, ("head",)), StackBlocks("decoder", 2, LANES, ())), ("embeddings",))
-    page = show(replace(new_grid(name, f"{name} b", blocks), shape=name))
+    page = show(replace(new_grid(Meaning(name, f"{name} b"), blocks), shape=name))
 
     expect(page.locator(".readout")).to_contain_text(f"50 % {name} b, 50 % {name}")
     expect(act(page, "shape")).to_have_text(name)
@@ -678,7 +680,7 @@ def test_lanes_that_python_gives_are_shown(show: Show) -> None:
 
 
 def test_alt_arrows_change_the_lane_and_the_stack(show: Show, stage: Stage) -> None:
-    page = show(new_grid("t5", "flan", T5))
+    page = show(new_grid(Meaning("t5", "flan"), T5))
 
     bar(page, 0, track=1).focus()
     page.mouse.click(*point(page, 20, 0.5, track=1))
@@ -693,7 +695,7 @@ def test_alt_arrows_change_the_lane_and_the_stack(show: Show, stage: Stage) -> N
 
 
 def test_a_shape_goes_into_every_line_or_only_one(show: Show, stage: Stage) -> None:
-    page = show(new_grid("t5", "flan", T5))
+    page = show(new_grid(Meaning("t5", "flan"), T5))
     rise = load_presets()["rise"].shape
 
     act(page, "shape").click()
@@ -781,7 +783,7 @@ def test_a_text_sets_rows_and_lets_them_follow(show: Show, stage: Stage) -> None
 
 
 def test_a_text_names_stacks(show: Show, stage: Stage) -> None:
-    page = show(new_grid("t5", "flan", T5))
+    page = show(new_grid(Meaning("t5", "flan"), T5))
 
     type_text(page, "encoder mlp 0-3: 0.8\ndecoder.final_norm: 0\ndecoder: 0.1")
 
@@ -822,13 +824,13 @@ def test_an_error_in_a_text_is_marked_and_changes_nothing(show: Show, stage: Sta
 
 def test_the_text_that_is_shown_reads_back_to_the_same_grid(show: Show, stage: Stage) -> None:
     grid = replace(
-        new_grid("t5", "flan", T5),
+        new_grid(Meaning("t5", "flan"), T5),
         lines={
             ("encoder", "layers"): sample(load_presets()["smooth-rise"].shape, 12),
             ("decoder", "layers"): (0.25,) * 24,
             ("decoder", "mlp"): sample(load_presets()["ends"].shape, 24),
         },
-        rows={**new_grid("", "", T5).rows, (None, "head"): 0.1},
+        rows={**new_grid(Meaning("", ""), T5).rows, (None, "head"): 0.1},
     )
     page = show(grid)
     page.get_by_role("radio", name="Text").click()
@@ -996,4 +998,18 @@ def test_a_value_that_no_page_makes_is_refused_over_the_api(show: Show, stage: S
     told = page.request.get(f"http://127.0.0.1:{stage.port}/gradio_api/call/told/{event}").text()
 
     assert "a: expected a valid string, found 7. Reload the page." in json.loads(told.split("data: ")[1])["error"]
+    assert stage.received == []
+
+
+def test_the_list_of_keys_opens_by_key_and_leaves_the_bars_alone(show: Show, stage: Stage) -> None:
+    page = show(flat(8))
+    page.locator(".lane [data-layer='0']").focus()
+
+    page.keyboard.press("?")
+
+    expect(page.get_by_role("dialog", name="Keys")).to_contain_text("Ctrl + Enter")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Keys")).to_have_count(0)
+    expect(page.locator(".lane [data-layer='0']")).to_be_focused()
     assert stage.received == []

@@ -3,6 +3,7 @@
 import http.client
 import io
 import tarfile
+from dataclasses import replace
 from email.message import Message
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from blockmerge.errors import StorageError
 from blockmerge.jobs.states import JobState
 from blockmerge.ui.files import Archive, ResultFile, result_files
-from tests.ui.conftest import Bench
+from blockmerge.ui.web import build_app
+from tests.ui.conftest import Bench, serving
 
 SECRET = b"not for you"
 
@@ -37,6 +39,16 @@ def test_a_file_comes_as_an_attachment_and_in_ranges(bench: Bench, port: int) ->
     assert headers["Content-Type"] == "application/octet-stream"
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert (part_status, part) == (206, b"234")
+
+
+def test_a_result_of_somebody_else_is_as_if_there_were_none(bench: Bench) -> None:
+    job = bench.finish("mine", config_json=SECRET)
+    shared = replace(bench.settings, hosts=("box.example",))
+
+    with serving(lambda: build_app(shared, bench.store)) as port:
+        answers = [get(port, f"/files/{job}/{name}") for name in ("", "all.tar", "config.json")]
+
+    assert {(status, body) for status, body, _ in answers} == {(404, b"No such job.\n")}
 
 
 def test_the_archive_holds_the_whole_result_in_a_folder_of_its_name(bench: Bench, port: int) -> None:

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from dataclasses import replace
 from typing import Any, get_args
 
 import gradio as gr
@@ -17,7 +18,9 @@ from blockmerge.errors import RecipeError
 from blockmerge.ui.equaliser import grid as grid_module
 from blockmerge.ui.equaliser.equaliser import Equaliser
 from blockmerge.ui.equaliser.grid import Grid, carry_over, grid_value, new_grid, read_grid
+from blockmerge.ui.equaliser.meaning import Kind, Meaning
 
+PAIR, OTHER = Meaning("a", "b"), Meaning("c", "d")
 WEIGHTS = st.integers(-1000, 2000).map(lambda thousandths: thousandths / 1000)
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300)
 MISTRAL = Blocks(
@@ -32,6 +35,11 @@ T5 = Blocks(
 )
 
 
+def meanings() -> st.SearchStrategy[Meaning]:
+    models = st.dictionaries(st.sampled_from("abcd"), NAMES, max_size=3)
+    return st.builds(Meaning, NAMES, NAMES, st.sampled_from(Kind), models, st.booleans())
+
+
 def subsets(names: tuple[str, ...]) -> st.SearchStrategy[tuple[str, ...]]:
     return st.sets(st.sampled_from(names)).map(lambda chosen: tuple(name for name in names if name in chosen))
 
@@ -44,14 +52,14 @@ def grids(draw: st.DrawFn) -> Grid:
         for name in names
     )
     blocks = Blocks(stacks=stacks, rows=draw(subsets(ROWS)))
-    fresh = new_grid(draw(NAMES), draw(NAMES), blocks)
+    fresh = new_grid(draw(meanings()), blocks)
     lines = {
         (stack.name, lane): tuple(draw(st.lists(WEIGHTS, min_size=stack.depth, max_size=stack.depth)))
-        for stack in stacks
+        for stack in fresh.blocks.stacks
         for lane in ("layers", *draw(subsets(stack.lanes) if stack.lanes else st.just(())))
     }
     rows = {key: draw(st.none() | WEIGHTS) for key in fresh.rows}
-    return Grid(fresh.a, fresh.b, blocks, lines, rows, draw(NAMES))
+    return Grid(fresh.meaning, fresh.blocks, lines, rows, draw(NAMES))
 
 
 @given(grid=grids())
@@ -61,9 +69,11 @@ def test_a_grid_comes_back_from_the_browser_as_it_went(grid: Grid) -> None:
 
 @given(grid=grids())
 def test_a_pair_with_the_same_blocks_keeps_every_weight(grid: Grid) -> None:
-    carried = carry_over(grid, "other a", "other b", grid.blocks)
+    fresh = Grid(replace(grid.meaning, a="other"), grid.blocks, {}, dict.fromkeys(grid.rows), "x")
 
-    assert (carried.a, carried.b) == ("other a", "other b")
+    carried = carry_over(grid, fresh)
+
+    assert carried.meaning.a == "other"
     assert (carried.blocks, carried.lines, carried.rows, carried.shape) == (
         grid.blocks,
         grid.lines,
@@ -73,27 +83,48 @@ def test_a_pair_with_the_same_blocks_keeps_every_weight(grid: Grid) -> None:
 
 
 def test_a_pair_of_another_depth_starts_anew() -> None:
-    edited = Grid(
-        "a", "b", MISTRAL, {("layers", "layers"): (0.1, 0.2, 0.3)}, dict(new_grid("a", "b", MISTRAL).rows), "x"
-    )
+    edited = Grid(PAIR, MISTRAL, {("layers", "layers"): (0.1, 0.2, 0.3)}, dict(new_grid(PAIR, MISTRAL).rows), "x")
 
-    assert carry_over(edited, "c", "d", T5) == new_grid("c", "d", T5)
+    assert carry_over(edited, new_grid(OTHER, T5)) == new_grid(OTHER, T5)
 
 
 def test_a_pair_with_fewer_lanes_and_other_rows_keeps_what_it_has() -> None:
-    fresh = new_grid("a", "b", MISTRAL)
+    fresh = new_grid(PAIR, MISTRAL)
     lines = {("layers", "layers"): (0.1, 0.2, 0.3), ("layers", "norm"): (1.0, 1.0, 1.0)}
-    edited = Grid("a", "b", MISTRAL, lines, {**fresh.rows, (None, "head"): 0.7}, "x")
+    edited = Grid(PAIR, MISTRAL, lines, {**fresh.rows, (None, "head"): 0.7}, "x")
     fewer = Blocks(stacks=(StackBlocks("layers", 3, ("attention", "mlp"), ()),), rows=("head", "outside"))
 
-    carried = carry_over(edited, "a", "b", fewer)
+    carried = carry_over(edited, new_grid(PAIR, fewer))
 
     assert carried.lines == {("layers", "layers"): (0.1, 0.2, 0.3)}
     assert carried.rows == {(None, "head"): 0.7, (None, "outside"): None}
 
 
+def test_models_that_have_lines_of_their_own_begin_with_the_line_there_was() -> None:
+    drawn = Grid(PAIR, MISTRAL, {("layers", "layers"): (0.1, 0.2, 0.3)}, {(None, "head"): 0.7}, "x")
+    several = new_grid(Meaning("base", "TIES", Kind.AMOUNT, {"a": "A", "b": "B"}), MISTRAL)
+
+    carried = carry_over(drawn, several)
+
+    assert carried.lines == {("a", "layers"): (0.1, 0.2, 0.3), ("b", "layers"): (0.1, 0.2, 0.3)}
+    assert [carried.rows[key, "head"] for key in "ab"] == [0.7, 0.7]
+    assert carry_over(carried, new_grid(PAIR, MISTRAL)).lines == drawn.lines
+
+
+def test_rows_outside_the_stacks_stand_with_the_stack_whose_end_they_follow() -> None:
+    grid = new_grid(Meaning("base", "TIES", Kind.AMOUNT, {"a": "A", "b": "B"}), T5)
+
+    assert [(stack.name, stack.rows) for stack in grid.blocks.stacks] == [
+        ("a.encoder", ("final_norm",)),
+        ("a.decoder", ("embeddings", "head")),
+        ("b.encoder", ("final_norm",)),
+        ("b.decoder", ("embeddings", "head")),
+    ]
+    assert grid.meaning.outer == ("head",)
+
+
 def test_a_new_grid_is_half_of_each_and_its_rows_follow() -> None:
-    grid = new_grid("a", "b", T5)
+    grid = new_grid(PAIR, T5)
 
     assert grid.lines == {("encoder", "layers"): (0.5, 0.5), ("decoder", "layers"): (0.5, 0.5, 0.5)}
     assert grid.rows == {("encoder", "final_norm"): None, ("decoder", "embeddings"): None, (None, "head"): None}
@@ -101,7 +132,7 @@ def test_a_new_grid_is_half_of_each_and_its_rows_follow() -> None:
 
 
 def test_weights_are_rounded_to_what_the_page_shows() -> None:
-    value = grid_value(new_grid("a", "b", MISTRAL))
+    value = grid_value(new_grid(PAIR, MISTRAL))
     value["stacks"][0]["lines"]["layers"] = [0.33333, -0.0001, 1]
 
     assert read_grid(value).lines["layers", "layers"] == (0.333, 0.0, 1.0)
@@ -109,7 +140,7 @@ def test_weights_are_rounded_to_what_the_page_shows() -> None:
 
 
 def test_presets_come_with_their_curve_at_the_depth_of_each_stack() -> None:
-    presets = grid_value(new_grid("a", "b", T5))["presets"]
+    presets = grid_value(new_grid(PAIR, T5))["presets"]
 
     for shown, preset in zip(presets, load_presets().values(), strict=True):
         assert shown["curves"] == [curve_of(preset.shape, 2), curve_of(preset.shape, 3)]
@@ -130,7 +161,7 @@ def test_every_lane_and_row_of_the_core_is_known() -> None:
 
 def forged(*path: str | int, value: Any, blocks: Blocks = MISTRAL) -> dict[str, Any]:
     """A good value with one thing in it replaced, or removed where the value is `...`."""
-    whole = copy.deepcopy(grid_value(new_grid("a", "b", blocks)))
+    whole = copy.deepcopy(grid_value(new_grid(PAIR, blocks)))
     inner: Any = whole
     for step in path[:-1]:
         inner = inner[step]
@@ -171,6 +202,11 @@ FORGERIES: list[tuple[Any, str]] = [
     (forged("stacks", 0, "lanes", value=["nose"]), "stacks[0].lanes[0]: expected 'attention', 'mlp'"),
     (forged("stacks", 0, "rows", value={"head": None}), "grid: with one stack its rows stand beside it."),
     (forged("stacks", 1, "name", value="encoder", blocks=T5), "grid: two stacks have one name."),
+    (forged("kind", value="size"), "kind: expected 'share', 'shares', 'amount' or 'strength', found 'size'."),
+    (forged("models", value=[{"key": "a", "name": "x"}] * 2), "grid: two models have one key."),
+    (forged("models", value=[{"key": "", "name": "x"}]), "models[0].key: expected at least 1 character"),
+    (forged("outer", value=["nose"]), "outer[0]: expected 'embeddings', 'final_norm'"),
+    (forged("wide", value=1), "wide: expected a valid boolean, found 1."),
     (forged("rows", "nose", value=None), "rows.nose: expected 'embeddings', 'final_norm'"),
     (forged("rows", "head", value=3), "rows.head: expected less than or equal to 2, found 3."),
     (forged("rows", "head", value=False), "rows.head: expected a valid number, found False."),
@@ -194,10 +230,10 @@ def test_a_value_with_many_faults_names_only_some() -> None:
 
 
 def test_the_component_hands_over_a_grid_and_escapes_what_it_refuses() -> None:
-    equaliser = Equaliser(new_grid("a", "b", MISTRAL))
+    equaliser = Equaliser(new_grid(PAIR, MISTRAL))
 
     assert equaliser.preprocess(None) is None
-    assert equaliser.preprocess(grid_value(new_grid("a", "b", MISTRAL))) == new_grid("a", "b", MISTRAL)
+    assert equaliser.preprocess(grid_value(new_grid(PAIR, MISTRAL))) == new_grid(PAIR, MISTRAL)
     with pytest.raises(gr.Error, match="found &#x27;&lt;img&gt;&#x27;") as caught:
         equaliser.preprocess(forged("rows", "head", value="<img>"))
     assert "<img>" not in caught.value.message

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import gradio as gr
 import pytest
@@ -35,6 +36,12 @@ def ask(port: int, method: str, path: str, headers: Headers, body: bytes | Itera
     text = response.read().decode()
     connection.close()
     return response.status, text, response.headers
+
+
+@pytest.fixture
+def bench(bench: Bench) -> Bench:
+    """The same behind a proxy that calls it box.example."""
+    return replace(bench, settings=replace(bench.settings, hosts=("box.example",)))
 
 
 CALL = json.dumps({"data": [], "fn_index": 0, "session_hash": "s"}).encode()
@@ -133,7 +140,11 @@ def test_no_answer_is_readable_by_other_sites_or_guessed_at(port: int) -> None:
 
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "same-origin"
-    assert headers["Content-Security-Policy"] == "frame-ancestors 'self' https://huggingface.co"
+    assert headers["Content-Security-Policy"] == (
+        "frame-ancestors 'self' https://huggingface.co; base-uri 'self'; form-action 'self'; object-src 'none'"
+    )
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin-allow-popups"
+    assert "camera=()" in headers["Permissions-Policy"]
     assert not [name for name in headers if name.lower().startswith("access-control-")]
 
 

@@ -4,16 +4,16 @@ let axes = []; // one per stack
 
 const laneHeight = () => {
   if (phone.matches) return lanes.length > 1 ? 112 : 184;
-  if (lanes.length === 1) return view.beyond ? 256 : 224;
-  return lanes.length === 2 ? 136 : 88;
+  if (lanes.length === 1) return (view.beyond ? 256 : 224) - (short.matches ? 56 : 0);
+  return lanes.length === 2 ? (short.matches ? 104 : 136) : short.matches ? 72 : 88;
 };
 const laneName = ({ stack, lane }) => {
-  const words = [grid.stacks.length > 1 ? stack.name : "", view.each ? LANES[lane] : ""].filter(Boolean);
+  const words = [grid.stacks.length > 1 ? stackTitle(stack) : "", view.each ? laneLabel(lane) : ""].filter(Boolean);
   return words.join(", ");
 };
 const layerName = (one, layer) => {
   const name = laneName(one);
-  return name ? `${name}, layer ${layer}` : `Layer ${layer}`;
+  return name ? say("grid.layer_in", { line: name, layer }) : say("grid.layer", { layer });
 };
 // How far down a weight lies, in percent of the lane's height
 const depthOf = (weight) => {
@@ -33,17 +33,16 @@ const buildPlot = (stack, s) => {
   const own = lanes.filter((lane) => lane.s === s);
   const rows = set(make("div", "lanes", ...own.map((lane) => lane.node)), {
     role: "grid",
-    "aria-label": `Weight of each layer${grid.stacks.length > 1 ? ` of ${stack.name}` : ""}, share of ${grid.b}`,
+    "aria-label": say(grid.stacks.length > 1 ? "grid.grid_of" : "grid.grid", { stack: stackTitle(stack), meaning: meaningOf(stack) }),
   });
   const field = make("div", "field", rows, ...own.map((lane, i) => buildHandles(lane, i)));
-  const name = grid.stacks.length > 1 ? [make("h3", "stack", stack.name)] : [];
-  return make("div", "plot", ...name, make("div", "gutters", ...own.map((lane) => lane.gutter)), field, axes[s]);
+  return make("div", `plot ${hueOf(stack)}`, ...headings(stack), make("div", "gutters", ...own.map((lane) => lane.gutter)), field, axes[s], ...buildStrip(stack, s));
 };
 const buildLane = (one, index) => {
   const cells = range(one.stack.layers).map((layer) => buildCell(one, layer));
   const row = set(make("div", "cells", ...cells.map((cell) => cell.node)), {
     role: "row",
-    "aria-label": laneName(one) || "Layers",
+    "aria-label": laneName(one) || say("grid.all_layers"),
   });
   const path = svg("path", {});
   const curve = svg(
@@ -98,13 +97,14 @@ const buildGutter = (one, index) => {
     return node;
   };
   const number = (weight) => make("b", "", shortly(weight));
+  const [nothing, all] = endsOf();
   const ends = many
     ? [mark(1, "in-b below", number(1)), mark(0, "in-a above", number(0))]
     : [
-        mark(1, "in-b below", number(1), make("span", "name", `all ${grid.b}`)),
+        mark(1, "in-b below", number(1), make("span", "name", all)),
         view.beyond
-          ? mark(0, "in-a below", number(0), make("span", "name", `all ${grid.a}`))
-          : mark(0, "in-a above", make("span", "name", `all ${grid.a}`), number(0)),
+          ? mark(0, "in-a below", number(0), make("span", "name", nothing))
+          : mark(0, "in-a above", make("span", "name", nothing), number(0)),
       ];
   const between = view.beyond ? [] : many ? [0.5] : [0.75, 0.5, 0.25];
   const far = view.beyond ? [mark(FAR_HIGH, "below", shortly(FAR_HIGH)), mark(FAR_LOW, "above", shortly(FAR_LOW))] : [];
@@ -121,14 +121,10 @@ const buildGutter = (one, index) => {
 const buildLaneTitle = (one, index) => {
   const own = keyOf(one) !== "layers";
   const linked = one.stack.lanes.filter((lane) => !Object.hasOwn(one.stack.lines, lane)).length;
-  const label = own
-    ? `Link ${LANES[one.lane]} to the common line`
-    : linked > 1
-      ? `Give ${LANES[one.lane]} a line of its own`
-      : "The last one on the common line";
+  const label = say(`grid.${own ? "link" : linked > 1 ? "unlink" : "last_linked"}`, { lane: laneLabel(one.lane) });
   const node = iconButton(own ? "apart" : "link", label, () => toggleLink(index), `bare link${own ? " own" : ""}`);
   set(node, { "data-track": index, "aria-pressed": String(!own), disabled: !own && linked < 2 });
-  return make("span", "title", make("b", "", LANES[one.lane]), node);
+  return make("span", "title", make("b", "", laneLabel(one.lane)), node);
 };
 
 const paintBars = () => {
@@ -136,6 +132,7 @@ const paintBars = () => {
   if (parts.plots.hidden) return;
   for (const lane of lanes) paintLane(lane);
   grid.stacks.forEach((_, s) => paintAxis(s));
+  paintStrip();
   set(parts.plots, { "data-locked": isLocked() });
 };
 const paintLane = (lane) => {
@@ -164,15 +161,16 @@ const paintCell = (cell, weight, lane, layer, chosen) => {
   cell.painted = painted;
   const kind = weight === 0 ? "is-a" : weight === 1 ? "is-b" : isBeyond(weight) ? "is-beyond" : "";
   cell.spin.className = `bar ${kind}${chosen && !kind ? " chosen" : ""}`;
+  // Cut out of a bar of full height, as another height would make the browser lay out the page
   const top = depthOf(Math.max(weight, 0));
-  const bottom = depthOf(Math.min(weight, 0));
-  cell.bar.style.top = weight === 0 ? `calc(${top}% - 4px)` : `${top}%`;
-  cell.bar.style.height = weight === 0 ? "4px" : `${bottom - top}%`;
-  write(cell.letter, wide && kind === "is-a" ? "A" : wide && kind === "is-b" ? "B" : "");
-  cell.letter.style.top = kind === "is-a" ? `calc(${depthOf(0)}% - 23px)` : `calc(${depthOf(1)}% + 6px)`;
+  const below = 100 - depthOf(Math.min(weight, 0));
+  cell.bar.style.clipPath = `inset(${weight === 0 ? `calc(${top}% - 4px)` : `${top}%`} 0 ${below}%)`;
+  const letter = wide && grid.kind === "share" ? { "is-a": "A", "is-b": "B" }[kind] : "";
+  write(cell.letter, letter ?? "");
+  if (letter) cell.letter.style.top = letter === "A" ? `calc(${depthOf(0)}% - 23px)` : `calc(${depthOf(1)}% + 6px)`;
   set(cell.spin, {
     "aria-valuenow": weight,
-    "aria-valuetext": `${layerName(lane, layer)}, ${percent(weight)} percent ${grid.b}`,
+    "aria-valuetext": spokenAt(lane, layer, weight),
   });
 };
 const curvePath = (weights) => {
@@ -203,14 +201,16 @@ const paintAxis = (s) => {
   };
   for (const layer of [...marked, 0, layers - 1]) add(layer, 22);
   for (const layer of range(Math.ceil(layers / stride)).map((i) => i * stride)) add(layer, 30);
+  shown.sort((a, b) => a - b);
+  const key = JSON.stringify([shown, marked]);
+  if (axes[s].dataset.drawn === key) return;
+  axes[s].dataset.drawn = key;
   axes[s].replaceChildren(
-    ...shown
-      .sort((a, b) => a - b)
-      .map((layer) => {
-        const node = make("span", marked.includes(layer) ? "marked" : "", String(layer));
-        node.style.left = `${((layer + 0.5) / layers) * 100}%`;
-        return node;
-      }),
+    ...shown.map((layer) => {
+      const node = make("span", marked.includes(layer) ? "marked" : "", String(layer));
+      node.style.left = `${((layer + 0.5) / layers) * 100}%`;
+      return node;
+    }),
   );
 };
 

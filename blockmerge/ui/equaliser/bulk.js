@@ -17,8 +17,8 @@ const buildBulk = () => {
       focusBar();
     },
   });
-  set(bulk.field.input, { "aria-label": "Weight for the selection" });
-  const act = (name, label, title, run) => set(button(name, run, "btn", label), { title });
+  set(bulk.field.input, { "aria-label": say("grid.bulk_weight") });
+  const act = (name, run) => set(button(name, run, "btn", say(`grid.${name}`)), { title: say(`grid.${name}_help`) });
   bulk.node = set(
     make(
       "div",
@@ -27,18 +27,18 @@ const buildBulk = () => {
       bulk.count,
       make("i", "between"),
       bulk.field.input,
-      act("set", "Set", "Set all selected layers to this weight", setAll),
-      act("times", "×", "Multiply the selected weights by this number", multiply),
-      act("minus", "−0.05", "Less in all selected layers", () => shift(-BULK_STEP)),
-      act("plus", "+0.05", "More in all selected layers", () => shift(BULK_STEP)),
+      act("set", setAll),
+      act("times", multiply),
+      act("minus", () => shift(-BULK_STEP)),
+      act("plus", () => shift(BULK_STEP)),
       make("i", "between"),
-      act("line", "Line", "A straight line between the ends (L)", drawLine),
-      act("smooth", "Smooth", "Even out (S)", smooth),
-      act("mirror", "Mirror", "Left to right (M)", mirror),
+      act("line", drawLine),
+      act("smooth", smooth),
+      act("mirror", mirror),
       make("i", "between"),
-      button("clear", clearSelection, "btn bare", "Clear selection"),
+      button("clear", clearSelection, "btn bare", say("grid.clear")),
     ),
-    { role: "toolbar", "aria-label": "Edit the selection" },
+    { role: "toolbar", "aria-label": say("grid.bulk") },
   );
   return bulk.node;
 };
@@ -47,8 +47,8 @@ const paintBulk = () => {
   if (!view.selection) return;
   const [from, to] = view.selection;
   const count = to - from + 1;
-  write(bulk.where, from === to ? `Layer ${from}` : `Layers ${from}–${to}`);
-  write(bulk.count, view.message || `${count} selected`);
+  write(bulk.where, layersText(from, to));
+  write(bulk.count, view.message || say("grid.selected", { count }));
   bulk.count.classList.toggle("wrong", Boolean(view.message));
   showField(bulk.field);
 };

@@ -50,8 +50,8 @@ const checkbox = (act, label, run) => {
 
 // One of several; the arrow keys choose, as in every group of radio buttons
 const choice = (label, options, choose) => {
-  const nodes = options.map(([value, text]) => {
-    const node = set(make("button", "", text), { type: "button", role: "radio", "data-choice": value });
+  const nodes = options.map(([value, text, help = ""]) => {
+    const node = set(make("button", "", text), { type: "button", role: "radio", "data-choice": value, title: help || null });
     node.addEventListener("click", () => choose(value));
     return node;
   });

@@ -1,7 +1,7 @@
 // A field that holds one weight. Enter, or leaving it, keeps a number that fits; Esc brings back what was there.
 const STEP = 0.01;
 
-const say = (message) => {
+const complain = (message) => {
   view.message = message;
   paintAbove();
 };
@@ -13,9 +13,8 @@ const accepted = (text) => {
 const complaint = (text) => {
   const [low, high] = limits().map(String);
   const shown = text.trim().slice(0, 20);
-  if (parseNumber(text) === null) return `“${shown}” is not a number. Type a weight such as 0.5.`;
-  const advice = view.beyond ? "" : " Allow beyond 0–1 to go further.";
-  return `A weight is from ${low.replace("-", "−")} to ${high} here.${advice}`;
+  if (parseNumber(text) === null) return say("grid.no_number", { text: shown });
+  return say(view.beyond ? "grid.out_of_range" : "grid.beyond_range", { low: low.replace("-", "−"), high });
 };
 
 // `read` gives the weight, or null where there are several; `keep` takes a new one; `leave` is told "enter" or "escape"
@@ -73,7 +72,7 @@ const acceptField = (field) => {
   const weight = accepted(field.input.value);
   if (weight === null) {
     set(field.input, { "aria-invalid": "true" });
-    say(complaint(field.input.value));
+    complain(complaint(field.input.value));
     return false;
   }
   field.dirty = false;
@@ -102,9 +101,9 @@ const stepper = (field) => {
     { tabindex: -1 },
   );
   const name = (label) => {
-    set(field.input, { "aria-label": `Weight of ${label}` });
-    set(less, { "aria-label": `Less ${grid.b} in ${label}` });
-    set(more, { "aria-label": `More ${grid.b} in ${label}` });
+    set(field.input, { "aria-label": say("grid.weight_of", { label }) });
+    set(less, { "aria-label": say("grid.less_in", { label }) });
+    set(more, { "aria-label": say("grid.more_in", { label }) });
   };
   return { node: make("span", "stepper", less, field.input, more), name };
 };

@@ -46,7 +46,7 @@ const wordsIn = (text, offset) =>
 const numberFrom = ({ word, at }) => {
   const weight = parseNumber(word);
   if (weight === null || word.includes(","))
-    throw new TextError(at, `Expected a number, found “${word.slice(0, 20)}”.`);
+    throw new TextError(at, say("grid.text_number", { found: word.slice(0, 20) }));
   if (accepted(word) === null) throw new TextError(at, complaint(word));
   return weight;
 };
@@ -74,12 +74,12 @@ const readHeading = (heading, at) => {
   const lane = name ? (Object.hasOwn(LANE_WORDS, name) ? LANE_WORDS[name] : null) : "layers";
   const able = stacks.filter((one) => lane === "layers" || one.lanes.includes(lane));
   if (!able.length)
-    throw new TextError(at, `These models have no part “${name.slice(0, 30)}”. Known: ${knownWords()}.`);
+    throw new TextError(at, say("grid.text_part", { part: name.slice(0, 30), known: knownWords() }));
   const first = Number(from ?? 0);
   const last = from === undefined ? undefined : Number(to ?? from);
   for (const { layers } of able)
     if (last >= layers || first > last)
-      throw new TextError(at, `Layers are counted from 0 to ${layers - 1}, found ${rest.slice(0, 30)}.`);
+      throw new TextError(at, say("grid.text_layers", { last: layers - 1, found: rest.slice(0, 30) }));
   return { stacks: able, lane, from: first, last, at };
 };
 const knownWords = () => {
@@ -88,7 +88,7 @@ const knownWords = () => {
 };
 const rowHolder = (row, stack, at) => {
   const holder = (stack ? [stack] : [grid, ...grid.stacks]).find((one) => Object.hasOwn(one.rows, row));
-  if (!holder) throw new TextError(at, `These models have no part “${row}”. Known: ${knownWords()}.`);
+  if (!holder) throw new TextError(at, say("grid.text_part", { part: row, known: knownWords() }));
   return holder;
 };
 
@@ -107,7 +107,7 @@ const readEntries = (text) => {
 const fillLine = (stack, lane, from, last, weights, at) => {
   const count = last - from + 1;
   if (weights.length !== 1 && weights.length !== count)
-    throw new TextError(at, `Expected ${count} numbers, one per layer, found ${weights.length}.`);
+    throw new TextError(at, say("grid.text_count", { count, found: weights.length }));
   stack.lines[lane] ??= stack.lines.layers.slice();
   for (let layer = from; layer <= last; layer++)
     stack.lines[lane][layer] = weights[weights.length === 1 ? 0 : layer - from];
@@ -115,12 +115,12 @@ const fillLine = (stack, lane, from, last, weights, at) => {
 const applyEntry = ({ heading, words }, bare) => {
   if (heading?.row) {
     const [first, second] = words;
-    if (!first || second) throw new TextError(second?.at ?? heading.at, "Expected one number, or “follows”.");
+    if (!first || second) throw new TextError(second?.at ?? heading.at, say("grid.text_row"));
     heading.holder.rows[heading.row] = /^follows?$/.test(first.word) ? null : numberFrom(first);
     return;
   }
   const weights = words.map(numberFrom);
-  if (!weights.length) throw new TextError(heading.at, "Expected a number after the colon.");
+  if (!weights.length) throw new TextError(heading.at, say("grid.text_colon"));
   if (!heading) return bare(weights, words[0].at);
   for (const stack of heading.stacks)
     fillLine(stack, heading.lane, heading.from, heading.last ?? stack.layers - 1, weights, heading.at);

@@ -10,8 +10,10 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from blockmerge.core.blocks import Blocks, StackBlocks
 from blockmerge.core.layout import LANES, ROWS
-from blockmerge.core.shapes import DECIMALS, Preset, curve_of, load_presets
+from blockmerge.core.shapes import DECIMALS, Preset, curve_of, load_presets, sample
 from blockmerge.errors import RecipeError
+from blockmerge.ui.equaliser.meaning import Kind, Meaning, lines_of_models, part_of
+from blockmerge.ui.wording import say
 
 MOST_LAYERS = 1000
 MOST_STACKS = 32
@@ -23,57 +25,84 @@ Line = tuple[float, ...]
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The weights of two models `a` and `b`, named as people know them; a weight is the share of `b`.
+    """The weights as they are drawn; `meaning` says what one is. As a rule it is the share of `b`.
 
     `lines` is keyed by stack and "layers" or a lane. Every stack has "layers"; a lane is there only where that module
     has a line of its own. `rows` is keyed by stack (None: outside every stack) and row; a row that is None follows its
     end layer: embeddings the first, all others the last. `shape` says in words what the lines look like.
     """
 
-    a: str
-    b: str
+    meaning: Meaning
     blocks: Blocks
     lines: Mapping[tuple[str, str], Line]
     rows: Mapping[tuple[str | None, str], float | None]
     shape: str
 
 
-def new_grid(a: str, b: str, blocks: Blocks) -> Grid:
-    """Half of each model in every block."""
+def new_grid(meaning: Meaning, blocks: Blocks) -> Grid:
+    """Every block of these checkpoints at 0.5, in a line for all models or, where they have their own, in each."""
+    blocks, meaning = lines_of_models(blocks, meaning)
     lines = {(stack.name, "layers"): (0.5,) * stack.depth for stack in blocks.stacks}
     rows: dict[tuple[str | None, str], float | None] = dict.fromkeys(_row_keys(blocks))
-    return Grid(a=a, b=b, blocks=blocks, lines=lines, rows=rows, shape="Flat 0.50")
+    return Grid(meaning=meaning, blocks=blocks, lines=lines, rows=rows, shape="Flat 0.50")
 
 
-def carry_over(grid: Grid, a: str, b: str, blocks: Blocks) -> Grid:
-    """The same weights for another pair, where it has the same depths; else a new grid."""
-    fresh = new_grid(a, b, blocks)
-    if _depths(grid.blocks) != _depths(blocks):
-        return fresh
-    lanes = {(stack.name, lane) for stack in blocks.stacks for lane in ("layers", *stack.lanes)}
-    return replace(
-        fresh,
-        lines={key: line for key, line in grid.lines.items() if key in lanes},
-        rows={key: grid.rows.get(key) for key in fresh.rows},
-        shape=grid.shape,
-    )
+def name_shape(grid: Grid) -> Grid:
+    """The grid with the name of the preset that all its lines are drawn by, if there is one."""
+    lines = [(line, stack.depth) for stack in grid.blocks.stacks for line in _lines_of(grid, stack).values()]
+    for preset in load_presets().values():
+        if all(line == sample(preset.shape, depth) for line, depth in lines):
+            return replace(grid, shape=preset.label)
+    return replace(grid, shape=say("grid.from_recipe"))
+
+
+def _lines_of(grid: Grid, stack: StackBlocks) -> dict[str, Line]:
+    """Those that a stack has, by "layers" and lane."""
+    return {lane: grid.lines[stack.name, lane] for lane in ("layers", *stack.lanes) if (stack.name, lane) in grid.lines}
+
+
+def carry_over(grid: Grid, fresh: Grid) -> Grid:
+    """The weights of `grid` in `fresh`, where it has the same depths; else `fresh` as it is.
+
+    A line that is new, as another method or one more model has brought it, begins as the last one of its stack.
+    """
+    parts = {part_of(stack.name, grid.meaning.models): stack for stack in grid.blocks.stacks}
+    source = {stack.name: stack for stack in grid.blocks.stacks}
+    one = grid.blocks.stacks[-1] if len(parts) == 1 else None
+    lines: dict[tuple[str, str], Line] = {}
+    rows = dict(fresh.rows)
+    for stack in fresh.blocks.stacks:
+        old = source.get(stack.name) or parts.get(part_of(stack.name, fresh.meaning.models)) or one
+        if old is None or old.depth != stack.depth or len(parts) != _parts(fresh):
+            return fresh
+        lines |= {
+            (stack.name, lane): line for lane, line in _lines_of(grid, old).items() if lane in ("layers", *stack.lanes)
+        }
+        rows |= {(stack.name, row): grid.rows.get((old.name, row), grid.rows.get((None, row))) for row in stack.rows}
+    last = grid.blocks.stacks[-1].name
+    rows |= {(None, row): grid.rows.get((None, row), grid.rows.get((last, row))) for row in fresh.blocks.rows}
+    return replace(fresh, lines=lines, rows=rows, shape=grid.shape)
+
+
+def _parts(grid: Grid) -> int:
+    return len({part_of(stack.name, grid.meaning.models) for stack in grid.blocks.stacks})
 
 
 def grid_value(grid: Grid) -> dict[str, Any]:
     """The grid as JSON, with the curve of each preset at each stack's depth; `read_grid` reads it back."""
     return {
-        "a": grid.a,
-        "b": grid.b,
+        "a": grid.meaning.a,
+        "b": grid.meaning.b,
+        "kind": grid.meaning.kind.value,
+        "models": [{"key": key, "name": name} for key, name in grid.meaning.models.items()],
+        "wide": grid.meaning.wide,
+        "outer": list(grid.meaning.outer),
         "stacks": [
             {
                 "name": stack.name,
                 "layers": stack.depth,
                 "lanes": list(stack.lanes),
-                "lines": {
-                    lane: [_rounded(weight) for weight in grid.lines[stack.name, lane]]
-                    for lane in ("layers", *stack.lanes)
-                    if (stack.name, lane) in grid.lines
-                },
+                "lines": {lane: list(map(_rounded, line)) for lane, line in _lines_of(grid, stack).items()},
                 "rows": _rows_value(grid, stack.name, stack.rows),
             }
             for stack in grid.blocks.stacks
@@ -98,10 +127,6 @@ def _row_keys(blocks: Blocks) -> list[tuple[str | None, str]]:
     return inside + [(None, row) for row in blocks.rows]
 
 
-def _depths(blocks: Blocks) -> list[tuple[str, int]]:
-    return [(stack.name, stack.depth) for stack in blocks.stacks]
-
-
 def _rounded(weight: float) -> float:
     return round(weight, DECIMALS) + 0.0  # −0.0 + 0.0 is 0.0
 
@@ -112,11 +137,10 @@ def _rows_value(grid: Grid, stack: str | None, rows: tuple[str, ...]) -> dict[st
 
 
 def _preset_value(preset: Preset, blocks: Blocks) -> dict[str, Any]:
-    label = f"Flat {preset.title}" if preset.group == "Flat" else preset.name.replace("-", " ").capitalize()
     return {
         "group": preset.group,
         "title": preset.title,
-        "label": label,
+        "label": preset.label,
         "description": preset.description,
         "curves": [curve_of(preset.shape, stack.depth) for stack in blocks.stacks],
     }
@@ -154,9 +178,18 @@ class _StackValue(_Strict):
         return self
 
 
+class _ModelValue(_Strict):
+    key: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_NAME)]
+    name: Name
+
+
 class _GridValue(_Strict):
     a: Name
     b: Name
+    kind: Literal["share", "shares", "amount", "strength"] = "share"
+    models: Annotated[list[_ModelValue], Field(max_length=MOST_STACKS)] = []
+    wide: bool = True
+    outer: Annotated[list[Row], Field(max_length=len(ROWS))] = []
     stacks: Annotated[list[_StackValue], Field(min_length=1, max_length=MOST_STACKS)]
     rows: dict[Row, Weight | None]
     shape: Name
@@ -166,8 +199,10 @@ class _GridValue(_Strict):
     def _agrees_with_itself(self) -> Self:
         if len({stack.name for stack in self.stacks}) != len(self.stacks):
             raise _wrong("two stacks have one name")
-        if len(self.stacks) == 1 and self.stacks[0].rows:
+        if len(self.stacks) == 1 and self.stacks[0].rows and not self.models:
             raise _wrong("with one stack its rows stand beside it")
+        if len({model.key for model in self.models}) != len(self.models):
+            raise _wrong("two models have one key")
         return self
 
 
@@ -191,7 +226,9 @@ def _as_grid(value: _GridValue) -> Grid:
         for row, weight in held.items()
     }
     blocks = Blocks(stacks=stacks, rows=_in_order(ROWS, value.rows))
-    return Grid(a=value.a, b=value.b, blocks=blocks, lines=lines, rows=rows, shape=value.shape)
+    models = {model.key: model.name for model in value.models}
+    meaning = Meaning(value.a, value.b, Kind(value.kind), models, value.wide, tuple(value.outer))
+    return Grid(meaning=meaning, blocks=blocks, lines=lines, rows=rows, shape=value.shape)
 
 
 def _in_order(known: tuple[str, ...], given: Collection[str]) -> tuple[str, ...]:

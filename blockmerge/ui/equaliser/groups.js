@@ -5,7 +5,7 @@ const unfolded = new Map(); // by stack and group; what was opened stays open
 
 const groupsOf = (layers) =>
   range(Math.ceil(layers / GROUP)).map((i) => [i * GROUP, Math.min(layers, (i + 1) * GROUP) - 1]);
-const layersText = (from, to) => (from === to ? `Layer ${from}` : `Layers ${from}–${to}`);
+const layersText = (from, to) => from === to ? say("grid.layer", { layer: from }) : say("grid.layers", { first: from, last: to });
 
 // From anywhere but the bars: `layers` of one line become next(old weight)
 const changeIn = (index, layers, next) => {
@@ -20,15 +20,14 @@ const buildStackGroups = (stack, s) => {
   const own = tracks()
     .map((one, index) => ({ ...one, index }))
     .filter((one) => one.s === s);
-  const name = grid.stacks.length > 1 ? [make("h3", "stack", stack.name)] : [];
   const titles =
     own.length > 1
-      ? [make("div", "group-row titles", make("span"), ...own.map(({ lane }) => make("span", "", LANES[lane])))]
+      ? [make("div", "group-row titles", make("span"), ...own.map(({ lane }) => make("span", "", laneLabel(lane))))]
       : [];
   const box = make(
     "div",
-    "stack-groups",
-    ...name,
+    `stack-groups ${hueOf(stack)}`,
+    ...headings(stack),
     ...titles,
     ...groupsOf(stack.layers).map((ends, i) => buildFold(own, s, ends, i)),
   );
@@ -81,8 +80,8 @@ const buildSummary = (one, layers) => {
     leave: () => finish(),
   });
   set(field.input, {
-    "aria-label": `${laneName(one) ? `${laneName(one)}, l` : "L"}ayers ${layers[0]} to ${layers.at(-1)}`,
-    placeholder: "mixed",
+    "aria-label": say(laneName(one) ? "grid.layers_spoken_in" : "grid.layers_spoken", { line: laneName(one), first: layers[0], last: layers.at(-1) }),
+    placeholder: say("grid.mixed"),
   });
   let drawn = "";
   const paint = () => {
@@ -101,7 +100,7 @@ const buildLayerRow = (own, layer) =>
   make(
     "div",
     "group-row",
-    make("span", "layer-name", `Layer ${layer}`),
+    make("span", "layer-name", say("grid.layer", { layer })),
     ...own.map((one) => buildLayerCell(one, layer)),
   );
 const buildLayerCell = (one, layer) => {
@@ -122,7 +121,7 @@ const buildLayerCell = (one, layer) => {
   });
   const steps = stepper(field);
   steps.name(layerName(one, layer));
-  const name = make("span", "lane-name", tracks().length > grid.stacks.length ? LANES[one.lane] : "");
+  const name = make("span", "lane-name", tracks().length > grid.stacks.length ? laneLabel(one.lane) : "");
   const cell = set(make("span", "layer-cell", name, slider, steps.node), { "data-layer": layer });
   const paint = () => {
     const weight = read();
@@ -133,7 +132,7 @@ const buildLayerCell = (one, layer) => {
     set(slider, { min: low, max: high });
     slider.value = weight;
     slider.style.setProperty("--share", (weight - low) / (high - low));
-    set(slider, { "aria-valuetext": `${percent(weight)} percent ${grid.b}` });
+    set(slider, { "aria-valuetext": spoken(one.stack, weight) });
   };
   groups.cells.push({ paint });
   return cell;

@@ -29,6 +29,7 @@ const pressPlain = (event) => {
   else if (/^[\d.,−-]$/.test(key)) typeInto(typingField(), key);
   else if (key === "Enter") typingField().input.focus();
   else if (key === "Escape") return escape();
+  else if (key === "?") showHelp();
   else return pressLetter(key.toLowerCase());
   return true;
 };

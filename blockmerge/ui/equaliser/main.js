@@ -5,10 +5,11 @@ let built = "";
 
 const buildFrame = () => {
   buildToolbar();
+  buildHelp();
   buildAbove();
   buildReadout();
   buildPhoneRow();
-  parts.tray = set(make("div", "tray"), { role: "dialog", "aria-label": "Shape" });
+  parts.tray = set(make("div", "tray"), { role: "dialog", "aria-label": say("grid.shape") });
   parts.tray.addEventListener("keydown", pressTray);
   for (const name of ["plots", "table", "text", "groups", "outside"]) parts[name] = make("div", name);
   listenToPointer(parts.plots);
@@ -47,11 +48,11 @@ const draw = () => {
   if (!grid) return drawGhost();
   const wanted = JSON.stringify([
     structure(grid),
-    grid.a,
-    grid.b,
+    [grid.a, grid.b, grid.kind, grid.models],
     view.each,
     view.beyond,
     phone.matches,
+    short.matches,
     grid.stacks.map((stack) => Object.keys(stack.lines)),
   ]);
   if (built !== wanted) rebuild();
@@ -67,19 +68,19 @@ const drawGhost = () => {
   const scale = make(
     "div",
     "gutter",
-    placedAt(make("span", "in-b below", make("b", "", "1.00"), make("span", "name", "all B")), 0),
+    placedAt(make("span", "in-b below", make("b", "", "1.00"), make("span", "name", say("grid.all", { name: "B" }))), 0),
     placedAt(make("span", "", "0.50"), 50),
-    placedAt(make("span", "in-a above", make("span", "name", "all A"), make("b", "", "0.00")), 100),
+    placedAt(make("span", "in-a above", make("span", "name", say("grid.all", { name: "A" })), make("b", "", "0.00")), 100),
   );
   const bars = make("div", "ghost", ...range(30).map(() => make("i")));
   const lane = make(
     "div",
     "lane empty",
     bars,
-    make("p", "note", "One bar per layer appears here once both models are chosen."),
+    make("p", "note", say("grid.empty")),
   );
   root.replaceChildren(
-    make("div", "toolbar", make("h2", "", "Weights")),
+    make("div", "toolbar", make("h2", "", say("grid.title"))),
     make("div", "plot", make("div", "gutters", scale), make("div", "field", lane)),
   );
   root.dataset.ready = "";
@@ -95,6 +96,6 @@ root.addEventListener("paste", pasteWeights);
 root.addEventListener("focusout", () => {
   if (late) finish();
 });
-phone.addEventListener("change", draw);
+for (const size of [phone, short]) size.addEventListener("change", draw);
 watch("value", load);
 load();

@@ -9,10 +9,10 @@ const readMergekit = (text) => {
   const open = (at) => entries.push({ filter: null, anchors: [], at });
   for (const { groups, index, indices } of text.matchAll(MERGEKIT_TOKEN)) {
     const { key, dash, list, word } = groups;
-    if (!entries.length && (word || list !== undefined)) throw new TextError(index, "Expected “t:” before this.");
+    if (!entries.length && (word || list !== undefined)) throw new TextError(index, say("grid.mergekit_first"));
     if (key) {
       if (!["parameters", "t", "filter", "value"].includes(key))
-        throw new TextError(index, "Expected “t:”, “filter:” or “value:”, as in a mergekit recipe.");
+        throw new TextError(index, say("grid.mergekit_key"));
       if (dashed || !entries.length) open(index);
       wanted = key;
     } else if (list !== undefined)
@@ -28,7 +28,7 @@ const applyMergekit = (entries) => {
   for (const stack of grid.stacks) stack.lines = { layers: stack.lines.layers };
   // From the last to the first, as the first that matches wins
   for (const { filter, at, anchors } of entries.reverse()) {
-    if (!anchors.length) throw new TextError(filter.at, "This filter has no value.");
+    if (!anchors.length) throw new TextError(filter.at, say("grid.mergekit_value"));
     const heading = readHeading(filter && filter.word !== "*" ? filter.word : "layers", filter?.at ?? at);
     if (heading.row) heading.holder.rows[heading.row] = anchors[0];
     else for (const stack of heading.stacks) stack.lines[heading.lane] = anchored(anchors, stack.layers).map(round3);

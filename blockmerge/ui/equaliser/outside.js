@@ -6,7 +6,7 @@ const followed = (stack, row) => {
   const first = row === "embeddings";
   const end = stack ?? grid.stacks.at(first ? 0 : -1);
   const layer = first ? 0 : end.layers - 1;
-  const where = grid.stacks.length > 1 ? `${end.name}, layer ${layer}` : `layer ${layer}`;
+  const where = grid.stacks.length > 1 && (!modelOf(end) || partOf(end)) ? say("grid.layer_in", { line: partOf(end), layer }) : say("grid.layer_inside", { layer });
   return { weight: end.lines.layers[layer], where };
 };
 const buildOutside = () => {
@@ -15,7 +15,7 @@ const buildOutside = () => {
   );
   parts.outside.hidden = !outside.fields.length;
   parts.outside.replaceChildren(
-    make("h3", "", "Outside the layers"),
+    make("h3", "", say("grid.outside")),
     make("div", "rows", ...outside.fields.map(({ node }) => node)),
   );
 };
@@ -23,7 +23,8 @@ const buildRow = (stack, row) => {
   const s = stack ? grid.stacks.indexOf(stack) : -1;
   const holder = () => (s < 0 ? grid : grid.stacks[s]); // looked up each time, as undo brings back other objects
   const follow = () => followed(s < 0 ? null : grid.stacks[s], row);
-  const label = `${stack ? `${stack.name}: ` : ""}${ROWS[row]}`;
+  const owner = stack && (modelOf(stack) ? [modelOf(stack).key.toUpperCase(), partOf(stack)] : [stack.name]);
+  const label = owner ? say("grid.row_of", { owner: owner.filter(Boolean).join(", "), row: rowLabel(row) }) : rowLabel(row);
   const keep = (weight) => {
     begin();
     view.message = "";
@@ -48,7 +49,7 @@ const buildRow = (stack, row) => {
   });
   const paint = () => {
     const follows = holder().rows[row] === null;
-    const where = `follows ${follow().where}`;
+    const where = say("grid.follows", { where: follow().where });
     tick.input.checked = follows;
     write(tick.text, where);
     set(tick.input, { "aria-label": `${label} ${where}` });

@@ -38,7 +38,7 @@ const paintHandles = (lane, weights) => {
       "aria-valuemin": low,
       "aria-valuemax": high,
       "aria-valuenow": weights[layer],
-      "aria-valuetext": `${layerName(lane, layer)}, ${percent(weights[layer])} percent ${grid.b}`,
+      "aria-valuetext": spokenAt(lane, layer, weights[layer]),
     });
   }
 };
@@ -85,27 +85,29 @@ const buildPhoneRow = () => {
     "btn",
     "",
   );
-  parts.phoneUndo = iconButton("undo", "Undo", undo);
-  parts.phoneRedo = iconButton("redo", "Redo", redo);
+  parts.phoneUndo = iconButton("undo", say("grid.undo"), undo);
+  parts.phoneRedo = iconButton("redo", say("grid.redo"), redo);
   parts.phoneEnds = make("p", "ends");
   parts.phoneRow = make("div", "phone-row", parts.phoneEnds, parts.phoneUndo, parts.phoneRedo, parts.unlock);
 };
 const paintPhoneRow = () => {
-  write(parts.unlock, view.unlocked ? "Done" : "Edit bars");
+  write(parts.unlock, say(view.unlocked ? "grid.lock" : "grid.unlock"));
   set(parts.unlock, { "aria-pressed": String(view.unlocked) });
   parts.phoneUndo.disabled = parts.undo.disabled;
   parts.phoneRedo.disabled = parts.redo.disabled;
 };
 const buildEnds = () => {
+  const [nothing, all] = endsOf();
+  const [inA, inB] = grid.kind === "share" ? ["in-a", "in-b"] : ["", ""];
   parts.phoneEnds.replaceChildren(
-    make("span", "in-a", `0 = all ${grid.a}`),
+    make("span", inA, say("grid.at_0_short", { meaning: nothing })),
     make("br"),
-    make("span", "in-b", `1 = all ${grid.b}`),
+    make("span", inB, say("grid.at_1_short", { meaning: all })),
   );
   parts.names.replaceChildren(
-    make("span", "in-a", `0.00 = all ${grid.a}`),
+    make("span", inA, say("grid.at_0", { meaning: nothing })),
     ", ",
-    make("span", "in-b", `1.00 = all ${grid.b}`),
+    make("span", inB, say("grid.at_1", { meaning: all })),
   );
   parts.names.hidden = tracks().length < 2;
 };

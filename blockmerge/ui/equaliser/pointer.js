@@ -1,12 +1,23 @@
 // Painting with mouse, pen or finger: drawn while it moves, told to Python once, when it is lifted.
 let drag = null;
+let frame = 0; // the one that will show what was painted since the last
 
-const pointAt = (event, lane) => {
-  const box = lane.node.getBoundingClientRect();
+// Measured once in a stroke: asking for it again after each change would make the browser lay out the page each time
+const placeOnPage = (node) => {
+  const { left, top, width, height } = node.getBoundingClientRect();
+  return { left: left + scrollX, top: top + scrollY, width, height };
+};
+const pointAt = (event, lane, box) => {
   const layers = lane.cells.length;
   const [low, high] = limits();
-  const layer = clamp(Math.floor(((event.clientX - box.left) / box.width) * layers), 0, layers - 1);
-  return { layer, weight: clamp(snapped(high - ((event.clientY - box.top) / box.height) * (high - low)), low, high) };
+  const layer = clamp(Math.floor(((event.pageX - box.left) / box.width) * layers), 0, layers - 1);
+  return { layer, weight: clamp(snapped(high - ((event.pageY - box.top) / box.height) * (high - low)), low, high) };
+};
+const drawInFrame = () => {
+  frame ||= requestAnimationFrame(() => {
+    frame = 0;
+    if (grid) draw();
+  });
 };
 const lineBetween = (from, to) => {
   const steps = Math.abs(to.layer - from.layer);
@@ -24,10 +35,11 @@ const startDrag = (event) => {
   event.preventDefault();
   finish();
   const lane = lanes[Number(node.dataset.track)];
-  const point = pointAt(event, lane);
+  const box = placeOnPage(lane.node);
+  const point = pointAt(event, lane, box);
   const kind = event.altKey && view.selection && lane.index === view.track ? "move" : event.shiftKey ? "line" : "paint";
   const anchor = lane.index === view.track ? anchorOf() : point.layer;
-  drag = { kind, lane, from: point, last: point, anchor, start: lineOf(lane).slice(), moved: false };
+  drag = { kind, lane, box, from: point, last: point, anchor, start: lineOf(lane).slice(), moved: false };
   view.track = lane.index;
   if (kind === "paint") {
     view.selection = null;
@@ -39,14 +51,14 @@ const startDrag = (event) => {
 };
 const moveDrag = (event) => {
   if (!drag) return;
-  const point = pointAt(event, drag.lane);
+  const point = pointAt(event, drag.lane, drag.box);
   drag.moved ||= point.layer !== drag.from.layer || drag.kind === "move";
   if (drag.kind === "paint") paintTo(point);
   else if (drag.kind === "line" && drag.moved) redraw(() => lineBetween(drag.from, point));
   else if (drag.kind === "move") redraw(() => change(selected(), (old) => old + point.weight - drag.from.weight));
   if (drag.kind !== "move" && drag.moved) view.at = point.layer;
   drag.last = point;
-  draw();
+  drawInFrame();
 };
 const paintTo = (point) => {
   lineBetween(drag.last, point);

@@ -1,11 +1,6 @@
 // What the focused bar holds, in numbers and in words.
 const readout = {};
 
-const both = (weight) => {
-  const share = percent(weight);
-  const inB = make("span", "in-b", `${String(share).replace("-", "−")} % ${grid.b}`);
-  return isBeyond(weight) ? [inB, ": extrapolates"] : [inB, ", ", make("span", "in-a", `${100 - share} % ${grid.a}`)];
-};
 const buildReadout = () => {
   readout.where = make("b", "where");
   readout.field = weightField("weight", {
@@ -25,29 +20,34 @@ const buildReadout = () => {
   });
   readout.stepper = stepper(readout.field);
   readout.share = make("span", "share");
+  readout.apart = make("span", "quiet");
   readout.legend = make("span", "legend");
-  parts.readout = make("div", "readout", readout.where, readout.stepper.node, readout.share, readout.legend);
+  const said = [readout.share, readout.apart, readout.legend];
+  parts.readout = make("div", "readout", readout.where, readout.stepper.node, ...said);
 };
 const paintReadout = () => {
   const name = layerName(track(), view.at);
-  const weight = line()[view.at];
+  parts.readout.className = `readout ${hueOf(track().stack)}`;
   write(readout.where, name);
   readout.stepper.name(name[0].toLowerCase() + name.slice(1));
   showField(readout.field);
-  const text = both(weight)
-    .map((part) => part.textContent ?? part)
-    .join("");
-  if (readout.share.textContent !== text) readout.share.replaceChildren(...both(weight));
+  const words = inWords(track(), view.at);
+  const text = words.map((part) => part.textContent ?? part).join("");
+  if (readout.share.textContent !== text) readout.share.replaceChildren(...words);
   readout.share.title = text;
+  write(readout.apart, apartInWords(track(), view.at));
   readout.legend.hidden = !phone.matches && view.panel !== "bars";
+  const [none, some, all] = legendsOf();
   const kinds = [
-    ["a", "Copied from A"],
-    ["mix", "Blended"],
-    ["b", "Copied from B"],
-    ...(view.beyond ? [["beyond", "Beyond 0–1"]] : []),
+    ["a", none],
+    ["mix", some],
+    ["b", all],
+    ...(view.beyond ? [["beyond", say("grid.legend_beyond")]] : []),
   ];
-  if (readout.legend.childElementCount !== kinds.length)
+  const key = JSON.stringify(kinds);
+  if (readout.legend.dataset.drawn !== key)
     readout.legend.replaceChildren(
       ...kinds.map(([kind, label]) => make("span", "", make("i", `swatch ${kind}`), label)),
     );
+  readout.legend.dataset.drawn = key;
 };

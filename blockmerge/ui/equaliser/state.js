@@ -1,7 +1,8 @@
 // What is edited, what is looked at, and every step back. All changes go through begin, finish or later.
 const MOST_STEPS = 100;
 const PAUSE = 120;
-const EDITED = ", edited";
+const isEdited = (shape) => shape.endsWith(say("grid.edited", { shape: "" }));
+const asEdited = (shape) => say("grid.edited", { shape: shape.slice(0, LONGEST_NAME - say("grid.edited", { shape: "" }).length) });
 const LONGEST_NAME = 300;
 
 let grid = null; // as Python gave it, without the presets; edited in place
@@ -23,6 +24,7 @@ const view = {
   message: "",
 };
 const phone = matchMedia("(max-width: 699px)");
+const short = matchMedia("(max-height: 759px)"); // a screen of 720, less the browser's own bars
 
 const tracks = () =>
   grid.stacks.flatMap((stack, s) =>
@@ -57,7 +59,8 @@ const plainStack = ({ name, layers, lanes, lines, rows }) => ({
     ["layers", ...lanes].filter((lane) => Object.hasOwn(lines, lane)).map((lane) => [lane, lines[lane]]),
   ),
 });
-const plain = ({ a, b, stacks, rows, shape }) => structuredClone({ a, b, stacks: stacks.map(plainStack), rows, shape });
+const plain = ({ a, b, kind, models, wide, outer, stacks, rows, shape }) =>
+  structuredClone({ a, b, kind, models, wide, outer, stacks: stacks.map(plainStack), rows, shape });
 const snapshot = (one = grid) => ({
   weights: JSON.stringify([one.stacks.map(({ lines, rows }) => ({ lines, rows })), one.rows]),
   shape: one.shape,
@@ -84,7 +87,7 @@ const finish = () => {
   const step = before;
   before = null;
   const now = snapshot();
-  if (now.weights === step.weights && now.shape.endsWith(EDITED)) grid.shape = step.shape;
+  if (now.weights === step.weights && isEdited(now.shape)) grid.shape = step.shape;
   if (now.weights !== step.weights || grid.shape !== step.shape) remember(step);
   send();
   draw();
@@ -111,7 +114,7 @@ const send = () => {
 const touch = () => {
   begin();
   view.message = "";
-  if (!grid.shape.endsWith(EDITED)) grid.shape = grid.shape.slice(0, LONGEST_NAME - EDITED.length) + EDITED;
+  if (!isEdited(grid.shape)) grid.shape = asEdited(grid.shape);
 };
 // Each of `layers` in the focused line becomes next(its weight, its index, all weights as they were)
 const change = (layers, next) => {
@@ -141,7 +144,7 @@ const reset = () => {
     for (const row of Object.keys(stack.rows)) stack.rows[row] = null;
   }
   for (const row of Object.keys(grid.rows)) grid.rows[row] = null;
-  grid.shape = "Flat 0.50";
+  grid.shape = say("grid.flat");
   view.selection = null;
   finish();
 };
@@ -179,7 +182,8 @@ const take = (next) => {
   if (grid && structure(grid) === structure(next)) {
     const old = snapshot();
     const now = snapshot(next);
-    Object.assign(grid, { a: next.a, b: next.b });
+    const { a, b, kind, models, wide, outer } = next;
+    Object.assign(grid, { a, b, kind, models, wide, outer });
     restore(now);
     if (now.weights !== old.weights) remember(old);
   } else {

@@ -5,7 +5,7 @@ const buildTable = () => {
   table.fields = tracks().map((one, index) =>
     range(one.stack.layers).map((layer) => buildTableField(one, index, layer)),
   );
-  const copy = button("copy-table", () => copyText(tableText(), copy), "btn", "Copy all");
+  const copy = button("copy-table", () => copyText(tableText(), copy), "btn", say("grid.copy_all"));
   parts.table.replaceChildren(...grid.stacks.map(buildStackTable), copy);
 };
 const buildTableField = (one, index, layer) => {
@@ -21,7 +21,7 @@ const buildTableField = (one, index, layer) => {
     },
   });
   set(field.input, {
-    "aria-label": `${layerName(one, layer)}, share of ${grid.b}`,
+    "aria-label": say("grid.cell", { layer: layerName(one, layer), meaning: meaningOf(one.stack) }),
     "data-layer": layer,
     "data-track": index,
   });
@@ -33,7 +33,7 @@ const buildStackTable = (stack, s) => {
     .map((one, index) => ({ ...one, index }))
     .filter((one) => one.s === s);
   const cell = (tag, scope, ...children) => set(make(tag, "", ...children), { scope });
-  const head = make("tr", "", cell("th", "col", "Layer"), ...own.map((one) => cell("th", "col", LANES[one.lane])));
+  const head = make("tr", "", cell("th", "col", say("grid.column")), ...own.map((one) => cell("th", "col", laneLabel(one.lane))));
   const rows = range(stack.layers).map((layer) =>
     make(
       "tr",
@@ -45,13 +45,12 @@ const buildStackTable = (stack, s) => {
   const caption = make(
     "caption",
     "spoken",
-    `Share of ${grid.b}, layer by layer${grid.stacks.length > 1 ? `: ${stack.name}` : ""}`,
+    say("grid.table", { meaning: meaningOf(stack) }),
   );
-  const title = grid.stacks.length > 1 ? [make("h3", "stack", stack.name)] : [];
   return make(
     "div",
     "stack-table",
-    ...title,
+    ...headings(stack),
     make("div", "scroll", make("table", "", caption, make("thead", "", head), make("tbody", "", ...rows))),
   );
 };
@@ -77,10 +76,10 @@ const pasteCells = (event, index, layer) => {
   const columns = all.map((one, i) => i).filter((i) => i >= index && all[i].s === all[index].s);
   const wrong = lines.flat().find((text) => accepted(text) === null);
   if (layer + lines.length > depth)
-    return say(`Expected ${depth - layer} rows from layer ${layer} on, found ${lines.length}. Nothing was changed.`);
+    return complain(say("grid.paste_rows", { count: depth - layer, layer, found: lines.length }));
   if (wide > columns.length)
-    return say(`Expected ${columns.length} columns from here on, found ${wide}. Nothing was changed.`);
-  if (wrong !== undefined) return say(`${complaint(wrong)} Nothing was changed.`);
+    return complain(say("grid.paste_columns", { count: columns.length, found: wide }));
+  if (wrong !== undefined) return complain(say("grid.unchanged", { problem: complaint(wrong) }));
   finish();
   lines.forEach((row, i) => row.forEach((text, j) => changeIn(columns[j], [layer + i], () => accepted(text))));
   Object.assign(view, { track: index, at: layer });
@@ -103,7 +102,7 @@ const copyText = async (text, node) => {
     area.remove();
   }
   const label = node.textContent;
-  node.textContent = "Copied";
+  node.textContent = say("grid.copied");
   setTimeout(() => {
     node.textContent = label;
   }, 2000);

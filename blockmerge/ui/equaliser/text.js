@@ -1,11 +1,9 @@
 // The text view and the clipboard: checked while it is typed, an error marks its character and changes nothing.
-const TEXT_HELP =
-  "One number for all layers, a list, “8-15: 0.8”, “attention 8-15: 0.8”, “embeddings: 0”, or a mergekit t: block.";
 const editor = { base: null, applied: "", step: null, error: null }; // base: what the typed text is applied to
 
 const buildText = () => {
   editor.area = set(make("textarea", "text"), {
-    "aria-label": "Weights as text",
+    "aria-label": say("grid.text"),
     "aria-describedby": `${element.id}-text-note`,
     spellcheck: "false",
     rows: 12,
@@ -13,7 +11,7 @@ const buildText = () => {
   });
   editor.shadow = set(make("pre", "shadow"), { "aria-hidden": "true" });
   editor.note = set(make("p", "text-note"), { id: `${element.id}-text-note`, role: "status" });
-  const copy = button("copy-text", () => copyText(editor.area.value, copy), "btn", "Copy");
+  const copy = button("copy-text", () => copyText(editor.area.value, copy), "btn", say("grid.copy"));
   editor.area.addEventListener("input", typeText);
   editor.area.addEventListener("scroll", () => {
     editor.shadow.scrollTop = editor.area.scrollTop;
@@ -60,7 +58,7 @@ const markError = () => {
 };
 const placeOf = (at) => {
   const head = editor.area.value.slice(0, at).split("\n");
-  return `Line ${head.length}, character ${head.at(-1).length + 1}`;
+  return { line: head.length, character: head.at(-1).length + 1 };
 };
 const paintText = () => {
   parts.text.hidden = phone.matches || view.panel !== "text";
@@ -75,7 +73,7 @@ const paintText = () => {
   }
   write(
     editor.note,
-    editor.error ? `${placeOf(editor.error.at)}: ${editor.error.message} Nothing was changed.` : TEXT_HELP,
+    editor.error ? say("grid.text_wrong", { ...placeOf(editor.error.at), problem: editor.error.message }) : say("grid.text_help"),
   );
   editor.note.classList.toggle("wrong", Boolean(editor.error));
 };
@@ -96,7 +94,7 @@ const pasteWeights = (event) => {
   const error = applyText(event.clipboardData.getData("text/plain"), pasteBare);
   if (error) {
     giveUp();
-    return say(`${error.message} Nothing was changed.`);
+    return complain(say("grid.unchanged", { problem: error.message }));
   }
   touch();
   view.each ||= hasOwnLines();

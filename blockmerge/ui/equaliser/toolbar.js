@@ -1,12 +1,5 @@
 // The toolbar, and the row between it and the bars: a hint, a complaint, or what can be done to a selection.
-const HINTS = {
-  bars: "Drag to paint. Shift-drag draws a straight line, Shift-click selects, double-click types a value.",
-  sliders: "The field beside a group sets all its layers.",
-  table: "Paste one column or several out of a spreadsheet into any field.",
-  text: "Checked while you type. What a text does not name stays as it is.",
-};
-const LINKED_HINT =
-  "Linked modules move together; a chain takes one out. Drag to paint, Shift-drag for a line, Shift-click selects.";
+const PANELS = ["bars", "sliders", "table", "text"];
 
 const buildToolbar = () => {
   parts.picture = make("span", "mini");
@@ -22,42 +15,36 @@ const buildToolbar = () => {
     ),
     { "aria-haspopup": "dialog" },
   );
-  parts.undo = iconButton("undo", "Undo", undo);
-  parts.redo = iconButton("redo", "Redo", redo);
+  parts.undo = iconButton("undo", say("grid.undo"), undo);
+  parts.redo = iconButton("redo", say("grid.redo"), redo);
   parts.each = choice(
-    "Edit",
-    [
-      ["all", "All modules"],
-      ["each", "Each module"],
-    ],
+    say("grid.edit"),
+    ["all", "each"].map((which) => [which, say(`grid.edit_${which}`), say(`grid.edit_${which}_help`)]),
     (value) => setEach(value === "each"),
   );
   parts.panel = choice(
-    "View",
-    [
-      ["bars", "Bars"],
-      ["sliders", "Sliders"],
-      ["table", "Table"],
-      ["text", "Text"],
-    ],
+    say("grid.view"),
+    PANELS.map((panel) => [panel, say(`grid.view_${panel}`), say(`grid.view_${panel}_help`)]),
     (value) => {
       view.panel = value;
       draw();
     },
   );
-  parts.beyond = checkbox("beyond", "Allow beyond 0–1", setBeyond);
+  parts.beyond = checkbox("beyond", say("grid.beyond"), setBeyond);
+  parts.beyond.node.title = say("grid.beyond_help");
   const tools = make(
     "span",
     "row end",
     parts.beyond.node,
     parts.undo,
     parts.redo,
-    button("reset", reset, "btn bare", "Reset"),
+    set(button("reset", reset, "btn bare", say("grid.reset")), { title: say("grid.reset_help") }),
+    set(button("keys", showHelp, "btn bare", say("grid.keys")), { title: say("grid.keys_help"), "aria-haspopup": "dialog" }),
   );
   parts.toolbar = make(
     "div",
     "toolbar",
-    make("h2", "", "Weights"),
+    make("h2", "", say("grid.title")),
     parts.shape,
     parts.each.node,
     parts.panel.node,
@@ -73,6 +60,7 @@ const paintToolbar = () => {
   parts.picture.dataset.drawn = drawn;
   parts.each.show(view.each ? "each" : "all");
   parts.panel.show(view.panel);
+  parts.beyond.node.hidden = !grid.wide;
   parts.beyond.input.checked = view.beyond;
   parts.undo.disabled = !past.length && before === null;
   parts.redo.disabled = !future.length;
@@ -90,6 +78,6 @@ const paintAbove = () => {
   const bars = phone.matches || view.panel === "bars";
   if (!bars) bulk.node.hidden = true;
   parts.hint.hidden = bars && view.selection !== null;
-  write(parts.hint, view.message || (view.each && bars ? LINKED_HINT : HINTS[bars ? "bars" : view.panel]));
+  write(parts.hint, view.message || say(`grid.hint_${view.each && bars ? "linked" : bars ? "bars" : view.panel}`));
   parts.hint.classList.toggle("wrong", Boolean(view.message));
 };

@@ -5,16 +5,17 @@ const openTray = () => {
   finish();
   begin();
   view.tray = {
-    preset: presets.find((preset) => preset.label === grid.shape) ?? null,
+    preset: [...presets, ...ownShapes()].find((preset) => preset.label === grid.shape) ?? null,
     anchors: null,
     strength: 100,
     flip: false,
     everywhere: true,
   };
   view.message = "";
+  Object.assign(mine, { said: "", problem: "", form: "" });
   buildTray();
   draw();
-  const chosen = tray.options.find(({ preset }) => preset === view.tray.preset) ?? tray.options[0];
+  const chosen = tray.options.find(({ preset }) => isChosen(preset)) ?? tray.options[0];
   chosen.node.focus({ preventScroll: !phone.matches });
 };
 const closeTray = (keep) => {
@@ -34,13 +35,16 @@ const targets = () => {
   const one = track();
   return [{ stack: one.stack, s: one.s, lanes: [keyOf(one)] }];
 };
-const curveOf = ({ preset, anchors }, s) => (anchors ? anchored(anchors, grid.stacks[s].layers) : preset.curves[s]);
+// A preset's curves come with the grid; one's own shape is sampled here
+const drawn = (preset, s) => (preset.anchors ? anchored(preset.anchors, grid.stacks[s].layers) : preset.curves[s]);
+const curveOf = ({ preset, anchors }, s) => drawn(anchors ? { anchors } : preset, s);
+const isChosen = (preset) => view.tray.preset !== null && preset.id === view.tray.preset.id && preset.label === view.tray.preset.label;
 const shapeLabel = ({ preset, anchors, strength, flip, everywhere }) => {
-  const words = [anchors ? `Anchors ${anchors.join(", ")}` : preset.label];
-  if (flip) words.push("flipped");
-  if (strength < 100) words.push(`${strength} %`);
+  const words = [anchors ? say("grid.anchored", { anchors: anchors.join(", ") }) : preset.label];
+  if (flip) words.push(say("grid.flipped"));
+  if (strength < 100) words.push(say("grid.percent", { share: strength }));
   const where = everywhere ? "" : laneName(track());
-  return `${where ? `${where}: ` : ""}${words.join(", ")}`.slice(0, LONGEST_NAME - EDITED.length);
+  return (where ? say("grid.shape_in", { where, shape: words.join(", ") }) : words.join(", ")).slice(0, LONGEST_NAME);
 };
 const preview = () => {
   const chosen = view.tray;
@@ -67,17 +71,18 @@ const buildTray = () => {
       });
     }),
   );
-  set(list, { role: "radiogroup", "aria-label": "Shape" });
-  list.addEventListener("keydown", (event) =>
-    moveChoice(
-      event,
-      tray.options.map(({ node }) => node),
-    ),
-  );
-  parts.tray.replaceChildren(list, buildSettings());
+  set(list, { role: "radiogroup", "aria-label": say("grid.shape") });
+  list.addEventListener("keydown", moveInTray);
+  parts.tray.replaceChildren(list, buildMine(), buildSettings());
 };
+const moveInTray = (event) =>
+  moveChoice(
+    event,
+    tray.options.map(({ node }) => node),
+  );
 const buildOption = (preset) => {
-  const node = set(make("button", "option", thumbnail(preset.curves[track().s]), make("span", "", preset.title)), {
+  const name = make("span", "", make("bdi", "", preset.title));
+  const node = set(make("button", "option", thumbnail(drawn(preset, track().s)), name), {
     type: "button",
     role: "radio",
     title: preset.description,
@@ -99,7 +104,8 @@ const buildSettings = () => {
     max: 100,
     step: 1,
     value: view.tray.strength,
-    "aria-label": "Strength",
+    "aria-label": say("grid.strength"),
+    title: say("grid.strength_help"),
     "data-act": "strength",
   });
   tray.percent = make("span", "percent");
@@ -107,17 +113,18 @@ const buildSettings = () => {
     view.tray.strength = Number(tray.strength.value);
     preview();
   });
-  const flip = checkbox("flip", "Flip", (on) => {
+  const flip = checkbox("flip", say("grid.flip"), (on) => {
     view.tray.flip = on;
     preview();
   });
   flip.input.checked = view.tray.flip;
-  const cancel = button("cancel-shape", () => closeTray(false), "btn bare", "Cancel");
-  tray.apply = button("apply-shape", () => closeTray(true), "btn main", "Apply");
+  flip.node.title = say("grid.flip_help");
+  const cancel = button("cancel-shape", () => closeTray(false), "btn bare", say("grid.cancel"));
+  tray.apply = button("apply-shape", () => closeTray(true), "btn main", say("grid.apply"));
   return make(
     "div",
     "settings",
-    make("label", "row", make("span", "", "Strength"), tray.strength, tray.percent),
+    make("label", "row", make("span", "", say("grid.strength")), tray.strength, tray.percent),
     flip.node,
     buildAnchors(),
     ...buildWhere(),
@@ -128,7 +135,8 @@ const buildAnchors = () => {
   tray.anchors = set(make("input", "text"), {
     type: "text",
     placeholder: "0, 0.5, 1",
-    "aria-label": "Anchors",
+    "aria-label": say("grid.anchors"),
+    title: say("grid.anchors_help"),
     autocomplete: "off",
     "data-act": "anchors",
   });
@@ -143,15 +151,15 @@ const buildAnchors = () => {
   tray.anchors.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && !tray.apply.disabled) closeTray(true);
   });
-  return make("label", "row anchors", make("span", "", "Or anchors"), tray.anchors);
+  return make("label", "row anchors", make("span", "", say("grid.or_anchors")), tray.anchors);
 };
 const buildWhere = () => {
   if (tracks().length < 2) return [];
   tray.where = choice(
-    "Where",
+    say("grid.where"),
     [
-      ["all", "Everywhere"],
-      ["one", `Only ${laneName(track())}`],
+      ["all", say("grid.everywhere")],
+      ["one", say("grid.only", { where: laneName(track()) })],
     ],
     (value) => {
       view.tray.everywhere = value === "all";
@@ -168,13 +176,14 @@ const paintTray = () => {
   if (!open) return;
   const { preset, anchors, strength, everywhere } = view.tray;
   tray.options.forEach((option, i) => {
-    const chosen = option.preset === preset;
+    const chosen = isChosen(option.preset);
     set(option.node, { "aria-checked": String(chosen), tabindex: chosen || (!preset && i === 0) ? 0 : -1 });
   });
-  write(tray.percent, `${strength} %`);
+  write(tray.percent, say("grid.percent", { share: strength }));
   tray.strength.style.setProperty("--share", strength / 100);
   if (tracks().length > 1) tray.where.show(everywhere ? "all" : "one");
   tray.apply.disabled = !preset && !anchors;
+  paintMine();
 };
 const pressTray = (event) => {
   if (event.key !== "Escape") return;

@@ -1,20 +1,6 @@
 // Weights as numbers: no state and no nodes here.
-const LANES = {
-  layers: "All modules",
-  attention: "Attention",
-  mlp: "MLP",
-  norm: "Norms",
-  router: "Router",
-  mixer: "Mixer",
-  other: "Other",
-};
-const ROWS = {
-  embeddings: "Embeddings",
-  final_norm: "Final norm",
-  head: "Head",
-  connector: "Connector",
-  outside: "Everything else",
-};
+const laneLabel = (lane) => say(`grid.lane_${lane}`);
+const rowLabel = (row) => say(`grid.row_${row}`);
 const NARROWEST = 0;
 const WIDEST = 1; // of a blend; beyond them a weight extrapolates
 const FAR_LOW = -1;

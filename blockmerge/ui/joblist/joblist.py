@@ -1,37 +1,28 @@
-"""The list of jobs as one component: its value is `views.job_list`, its events carry the number of a job."""
+"""The list of jobs as one component: its value is `tabs.jobs.Desk.view`; everything a person asks is one event."""
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import gradio as gr
+from blockmerge.core.shapes import load_presets, sample
+from blockmerge.ui.parts import SHARED, OwnComponent
 
-_HERE = Path(__file__).parent
+SHAPE_LAYERS = 32  # at which the shapes of a batch are drawn
 
 
-class JobList(gr.HTML):
-    """Shows cards; fires `cancel` with {"job": number}.
+def _shapes_of_a_batch() -> Sequence[dict[str, object]]:
+    return [
+        {"name": preset.name, "title": preset.label, "weights": sample(preset.shape, SHAPE_LAYERS)}
+        for preset in load_presets().values()
+    ]
 
-    The template names no value, as Gradio would run code in it; joblist.js sets every text as text.
-    """
+
+class JobList(OwnComponent):
+    """Fires `ask` with {"do": what, "job": number, …}."""
+
+    FRAME = '<div class="jobs"></div>'
+    SCRIPTS = (SHARED, "publish", "joblist")
+    STYLES = (SHARED, "joblist")
+    TEXTS = ("jobs", "publish")
 
     def __init__(self, value: dict[str, object] | None = None, **kwargs: Any) -> None:
-        super().__init__(
-            value,
-            html_template=(
-                '<div class="jobs"><p class="note" role="status" hidden></p><div class="cards"></div>'
-                '<p class="empty" hidden>No jobs yet. Choose two models on the Merge tab and add one.</p>'
-                '<p class="spoken" aria-live="polite"></p></div>'
-            ),
-            css_template=(_HERE / "joblist.css").read_text("utf-8"),
-            js_on_load=(_HERE / "joblist.js").read_text("utf-8"),
-            apply_default_css=False,
-            **kwargs,
-        )
-
-    def api_info(self) -> dict[str, object]:
-        return {"type": "object", "properties": {"cards": {"type": "array"}, "live": {"type": "integer"}}}
-
-    def example_payload(self) -> dict[str, object]:
-        return {"cards": [], "live": 0, "note": ""}
-
-    example_value = example_payload
+        super().__init__(value, constants={"SHAPES": _shapes_of_a_batch()}, **kwargs)

@@ -5,6 +5,8 @@ const ICONS = {
   warn: "M8 2.5L14.2 13H1.800zM8 6.5v3M8 11.2v.1",
 };
 const root = element.querySelector(".lines");
+let shown = "";
+let unfolded = false; // what a person opened stays open
 
 const make = (tag, name, ...children) => {
   const node = document.createElement(tag);
@@ -22,13 +24,29 @@ const icon = (kind) => {
   svg.append(path);
   return svg;
 };
-const line = ({ kind, parts }) => {
-  const text = make("span", "text", ...parts.map(([name, part]) => make("span", name, part)));
-  return make("div", `line ${kind}`, ...(ICONS[kind] ? [icon(kind)] : []), text);
+const button = (act) => {
+  const node = make("button", "act", act.label);
+  node.type = "button";
+  node.addEventListener("click", () => {
+    if (act.at) document.querySelector(`#${act.at} :is(input, textarea)`)?.focus();
+    else trigger("mend", { do: act.do });
+  });
+  return node;
+};
+const line = ({ kind, parts, acts, inside, open }) => {
+  const text = make("span", "text", ...parts.map(([name, part]) => make("span", name, make("bdi", "", part))));
+  if (!inside.length) return make("div", `line ${kind}`, ...(ICONS[kind] ? [icon(kind)] : []), text, ...acts.map(button));
+  const fold = make("details", `fold ${kind}`, make("summary", "", text), make("div", "inside", ...inside.map(line)));
+  fold.open = open || unfolded;
+  fold.firstChild.addEventListener("click", () => { unfolded = !fold.open; });
+  return fold;
 };
 
 const load = () => {
   const lines = props.value || []; // before the first value Gradio gives an empty text
+  const value = JSON.stringify(lines);
+  if (value === shown) return; // what is read out, or has the focus, stays as it is
+  shown = value;
   root.hidden = lines.length === 0;
   root.classList.toggle("problem", lines.some(({ kind }) => kind === "bad"));
   root.replaceChildren(...lines.map(line));

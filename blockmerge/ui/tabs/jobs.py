@@ -1,32 +1,56 @@
-"""The Jobs tab: the list, kept up to date by a timer, and the one thing to do with a job, cancelling it."""
+"""The Jobs tab: the list, kept up to date by a timer, and what a person does with jobs."""
 
 import time
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import gradio as gr
 
-from blockmerge.errors import JobRequestError
+from blockmerge.core.recipe import parse_recipe
+from blockmerge.errors import InputError, JobRequestError, RunError
+from blockmerge.jobs.own_jobs import OwnJobs
+from blockmerge.jobs.states import RUNNING, JobState
 from blockmerge.jobs.store import Store
-from blockmerge.ui.files import LARGEST_ID
+from blockmerge.ui.asked import Asked, read_asked
+from blockmerge.ui.job_cards import job_list, tab_title
 from blockmerge.ui.joblist.joblist import JobList
+from blockmerge.ui.loader.loader import going, read_address, shown
+from blockmerge.ui.new_jobs import edited_job, shape_jobs
+from blockmerge.ui.publishing import Publisher
+from blockmerge.ui.recipe_views import difference, weights_of
+from blockmerge.ui.status.status import status_value
 from blockmerge.ui.tabs import Context, Tab
-from blockmerge.ui.views import job_list, tab_title
+from blockmerge.ui.tabs.recipes import keep_recipe
+from blockmerge.ui.visitors import owner_of
+from blockmerge.ui.wording import say
 
-SHOWN = 100  # the newest; older ended jobs are in the queue file
+SHOWN = 100  # jobs; older ones are found by filtering
+MOST_LOGS = 5  # that are open at once
+LONGEST_TEXT = 300
 BUSY = 1.0  # seconds between two looks while a job lives
 IDLE = 3.0  # never off: another browser may add a job
 BEAT_LIMIT = 10.0  # seconds of silence after which a worker counts as gone
 
+STATES: Mapping[str, Collection[JobState]] = {
+    "": (),
+    "running": RUNNING,
+    **{state.name.lower(): (state,) for state in JobState if state not in RUNNING},
+}
 Shown = dict[str, object] | None
-News = tuple[Any, Any, Any, Any]
 
 
-def shown_jobs(store: Store) -> dict[str, object]:
-    """What the list shows now."""
-    jobs = {job.id: job for job in (*store.recent(SHOWN), *store.live())}
-    return job_list(jobs.values(), worker_is_alive=is_worker_alive(store))
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What this page looks at: a filter, the logs that are open, two jobs that are compared, and the dialog in which a
+    job's result is published, with the card that was written for it."""
+
+    search: str = ""
+    state: str = ""
+    logs: tuple[int, ...] = ()
+    compared: Mapping[str, object] | None = None
+    offered: int = 0
+    card: Mapping[str, object] | None = None
 
 
 def is_worker_alive(store: Store) -> bool:
@@ -34,58 +58,177 @@ def is_worker_alive(store: Store) -> bool:
     return beat is not None and time.time() - beat < BEAT_LIMIT
 
 
-def cancel_job(store: Store, request: object) -> None:
-    """Carry out a `cancel` of the list. Raises JobRequestError, whatever was sent."""
-    match request:
-        case {"job": int(number)} if type(number) is int and 0 < number <= LARGEST_ID:
-            store.ask_cancel(number)
-        case _:
-            raise JobRequestError("No such job.")
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """One person at the Jobs tab."""
+
+    context: Context
+    own: OwnJobs
+
+    def view(self, wanted: Wanted) -> dict[str, object]:
+        """All that the list shows now, by one look at the queue."""
+        page = self.own.page(wanted.search, STATES[wanted.state], SHOWN)
+        logs = {str(job): self._log(job) for job in wanted.logs}
+        publications = self.context.publications
+        value = job_list(page, publications.look) | {"logs": logs, "compared": wanted.compared}
+        return value | {
+            "offer": self._publisher.view(wanted.offered) | {"card": wanted.card} if wanted.offered else None,
+            "busy": bool(value["live"]) or publications.is_running or self.context.offers.is_asking,
+            "filtered": bool(wanted.search or wanted.state),
+            "status": status_value(self.context.settings, page),
+        }
+
+    @property
+    def _publisher(self) -> Publisher:
+        return Publisher(self.context, self.own)
+
+    def _log(self, job: int) -> tuple[str, ...]:
+        try:
+            return self.own.log(job)
+        except JobRequestError:  # removed meanwhile
+            return ()
+
+    def carry_out(self, asked: Asked, wanted: Wanted) -> tuple[Wanted, str]:
+        """Do what is asked; what is looked at from now on, and a sentence or none. Raises InputError or RunError."""
+        match asked.do:
+            case "filter":
+                return self._filtered(asked, wanted), ""
+            case "log":
+                self.own.get(asked.job)
+                others = tuple(job for job in wanted.logs if job != asked.job)
+                return replace(wanted, logs=(*others, asked.job)[-MOST_LOGS:] if asked.on else others), ""
+            case "compare":
+                return replace(wanted, compared=self._compared(asked) if asked.other else None), ""
+            case "offer":
+                if asked.job:
+                    self._publisher.open(asked.job)
+                return replace(wanted, offered=asked.job, card=None), ""
+            case "card":
+                card = self._publisher.card(asked.job, asked.repository, asked.licence)
+                return replace(wanted, card=card), ""
+            case _:
+                return wanted, self._act(asked)
+
+    def _filtered(self, asked: Asked, wanted: Wanted) -> Wanted:
+        if asked.state not in STATES or len(asked.text) > LONGEST_TEXT:
+            raise JobRequestError(say("jobs.wrong_request"))
+        return replace(wanted, search=asked.text, state=asked.state)
+
+    def _act(self, asked: Asked) -> str:
+        job = asked.job
+        acts = {
+            "cancel": self.own.cancel,
+            "up": self.own.move_up,
+            "down": self.own.move_down,
+            "retry": self.own.retry,
+            "delete_files": self.own.delete_files,
+            "forget": self.own.forget,
+            "use": self.own.get,
+            "try": self.own.get,
+            "stop_publish": self._publisher.stop,
+        }
+        if asked.do in acts:
+            acts[asked.do](job)
+            return ""
+        match asked.do:
+            case "clone":
+                return say("jobs.cloned", id=self.own.clone(job))
+            case "keep_recipe":
+                held = self.own.get(job)
+                kept = keep_recipe(self.context, self.own.owner, held.name, held.recipe)
+                return say("recipes.saved_from_job", name=kept.name)
+            case "edit":
+                self.own.edit(job, edited_job(self.context, self.own.get(job), asked.name, asked.text))
+                return say("jobs.edited", id=job)
+            case "batch":
+                added = self.own.add_many(shape_jobs(self.context, self.own, self.own.get(job), asked.shapes))
+                return say("jobs.batch_added_one" if len(added) == 1 else "jobs.batch_added", count=len(added))
+            case "publish":
+                self._publisher.begin(asked)
+                return ""
+            case "sign_in":
+                return self._publisher.sign_in(job, asked.token)
+            case "sign_out":
+                return self._publisher.sign_out(job)
+        raise JobRequestError(say("jobs.wrong_request"))
+
+    def _compared(self, asked: Asked) -> Mapping[str, object]:
+        jobs = [self.own.get(asked.job), self.own.get(asked.other)]
+        recipes = [parse_recipe(job.recipe) for job in jobs]
+        mine, other = (weights_of(recipe).numbers for recipe in recipes)
+        names = [say("jobs.compare_job", id=job.id, name=job.name) for job in jobs]
+        return {
+            "job": asked.job,
+            "other": asked.other,
+            "mine": {"name": names[0], "weights": mine},
+            "theirs": {"name": names[1], "weights": other},
+            "words": difference(*recipes),
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """What the tab's events call. Each returns news for list, timer, tab and the memory of what this page shows."""
+    """What the tab's events call. Each returns news for list, header, timer, tab, and what this page looks at."""
 
-    store: Store
+    context: Context
 
-    def refresh(self, before: Shown) -> News:
-        now = shown_jobs(self.store)
-        if now == before:
-            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
-        if before is not None and now["live"] == before["live"]:
-            return now, gr.skip(), gr.skip(), now
-        live = cast(int, now["live"])
-        return now, gr.Timer(BUSY if live else IDLE), gr.Tab(label=tab_title(live)), now
+    def refresh(self, before: Shown, wanted: Wanted, request: gr.Request) -> list[Any]:
+        return self._news(before, wanted, self._desk(request).view(wanted))
 
-    def cancel(self, before: Shown, event: gr.EventData) -> News:
+    def ask(self, before: Shown, wanted: Wanted, request: gr.Request, event: gr.EventData) -> list[Any]:
+        desk, told, loaded = self._desk(request), {}, gr.skip()
         try:
-            cancel_job(self.store, event._data)
-        except JobRequestError as error:
-            gr.Warning(escape(str(error)))  # Gradio shows it as HTML
-        return self.refresh(before)
+            asked = read_asked(event._data)
+            wanted, sentence = desk.carry_out(asked, wanted)
+            told = {"told": sentence, "asked": asked.do, "job": asked.job}
+            if asked.do == "use":
+                job = desk.own.get(asked.job)
+                loaded = shown(job.recipe, job.name, job.shape)
+            elif asked.do == "try":
+                loaded = going("try", job=asked.job)
+        except (InputError, RunError) as error:
+            told = {"wrong": str(error)}
+        # The answer is told once, also where it is that of before.
+        view = desk.view(wanted) | {"answer": told | {"at": time.time()}}
+        return [*self._news(before, wanted, view), loaded]
+
+    def go(self, before: Shown, wanted: Wanted, request: gr.Request, event: gr.EventData) -> list[Any]:
+        """To the job that the address names; it tells this also when the page is opened."""
+        job = read_address(event._data).job
+        return self._news(before, wanted, self._desk(request).view(wanted) | {"named": job})
+
+    def show_job(self, event: gr.EventData) -> Any:
+        """From the header to the job that runs."""
+        try:
+            return going("jobs", job=read_asked(event._data).job or None)
+        except JobRequestError:  # forged: the header itself sends numbers
+            return gr.skip()
+
+    def _news(self, before: Shown, wanted: Wanted, now: dict[str, object]) -> list[Any]:
+        if now == before:
+            return [gr.skip()] * 6
+        live, was = cast(int, now["live"]), before or {}
+        timer = gr.skip() if now["busy"] == was.get("busy") else gr.Timer(BUSY if now["busy"] else IDLE)
+        tab = gr.skip() if live == was.get("live") else gr.Tab(label=tab_title(live))
+        return [now, now["status"], timer, tab, now, wanted]
+
+    def _desk(self, request: gr.Request) -> Desk:
+        owner = owner_of(request)
+        return Desk(self.context, OwnJobs(self.context.store, self.context.settings, owner))
 
 
 def build(context: Context) -> None:
-    handlers = Handlers(context.store)
-    gr.HTML(
-        '<div class="jobs-head"><h2>Jobs</h2><span>Jobs run on the server. You can close this page.</span></div>',
-        apply_default_css=False,
-    )
-    jobs, timer, shown = JobList(elem_id="jobs"), gr.Timer(IDLE), gr.State(None)
-    tab = jobs.parent
-    ways = {
-        "inputs": shown,
-        "outputs": [jobs, timer, tab, shown],
-        "queue": False,
-        "show_progress": "hidden",
-        "api_visibility": "private",
-    }
-    gr.on(None, handlers.refresh, **ways)  # when the page is opened
-    timer.tick(handlers.refresh, **ways)
-    tab.select(handlers.refresh, **ways)
-    # Queued, as Gradio has no way to show what gr.Warning says of a call that is not.
-    jobs.cancel(handlers.cancel, trigger_mode="multiple", **{**ways, "queue": True})
+    handlers = Handlers(context)
+    jobs, timer, before, wanted = JobList(elem_id="jobs"), gr.Timer(IDLE), gr.State(None), gr.State(Wanted())
+    tab, status = jobs.parent, context.status
+    news = [jobs, status, timer, tab, before, wanted]
+    seen = [before, wanted]
+    quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    context.loader.address(handlers.go, seen, news, **quick)
+    timer.tick(handlers.refresh, seen, news, **quick)
+    tab.select(handlers.refresh, seen, news, **quick)
+    jobs.ask(handlers.ask, seen, [*news, context.loader], trigger_mode="multiple", **quick)
+    status.show(handlers.show_job, None, context.loader, **quick)
 
 
-TAB = Tab("Jobs", 2, build)
+TAB = Tab(say("jobs.tab"), 2, build)

@@ -1,170 +1,307 @@
-"""The Merge tab: two models, a weight for each block, and the way into the queue."""
+"""The Merge tab: models, a method, a weight for each block, and the way into the queue."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from html import escape
 from typing import Any
 
 import gradio as gr
 
 from blockmerge.checkpoints.library import EXAMPLE_PAIR
-from blockmerge.errors import InputError, JobRequestError
-from blockmerge.ui.draft import CHOOSE, Draft, Drafting
-from blockmerge.ui.equaliser.equaliser import Equaliser
-from blockmerge.ui.forms import DEFAULT_SHARD_SIZE, LONGEST_NAME, SHARD_SIZES, Form, read_form
-from blockmerge.ui.lines.lines import Lines
-from blockmerge.ui.plan_views import lines_value, said
+from blockmerge.core.method import WeightKind
+from blockmerge.core.recipe import dump_recipe
+from blockmerge.core.tensors import Checkpoint
+from blockmerge.errors import InputError, JobRequestError, RunError
+from blockmerge.jobs.difference import Differences, Measurement
+from blockmerge.jobs.own_jobs import OwnJobs
+from blockmerge.ui.boundary import shown_error
+from blockmerge.ui.difference.difference import advice, strip_value
+from blockmerge.ui.draft import Draft, Drafting
+from blockmerge.ui.equaliser.meaning import Kind
+from blockmerge.ui.finder.finder import connect_finder, read_chosen, recipe_of
+from blockmerge.ui.forms import BASE, LETTERS, Form, read_form
+from blockmerge.ui.hub_views import asking
+from blockmerge.ui.lines.line import lines_value
+from blockmerge.ui.loader.loader import going, read_opening
+from blockmerge.ui.mends import mended
+from blockmerge.ui.models import HUB_PAIR
+from blockmerge.ui.plan_views import opened, problems, reading
+from blockmerge.ui.recent_models import LOOKED_AT, recent_first
+from blockmerge.ui.recipe_shelf import RecipeShelf
+from blockmerge.ui.shapes.shapes import connect_shapes
 from blockmerge.ui.tabs import Context, Tab
+from blockmerge.ui.tabs.merge_news import News, boxes_news, kept_news, name_news, said_news, visible_models
+from blockmerge.ui.tabs.merge_widgets import Widgets, precision_choices, tokenizer_choices, values_of
+from blockmerge.ui.tabs.recipes import keep_recipe
+from blockmerge.ui.visitors import asking_owner, owner_of
+from blockmerge.ui.wording import say
+
+Data = Mapping[Any, Any]
 
 
 class _Page:
-    """The tab's widgets, and what each event does to them."""
+    """What each event does to the widgets. News holds only what changes."""
 
     def __init__(self, context: Context) -> None:
-        self.drafting = Drafting(context)
+        self._context = context
         self._library = context.library
-        with gr.Column(elem_classes="card", elem_id="models"):
-            with gr.Row(elem_classes="pair"):
-                self.a, self.facts_a = self._model("A")
-                self.swap = gr.Button("Swap", elem_id="swap", scale=0, min_width=88)
-                self.b, self.facts_b = self._model("B")
-            self.checks = Lines(elem_id="checks")
-            with gr.Row(elem_id="first-run") as self.first_run:
-                gr.HTML(
-                    "<p><b>A first merge in two clicks.</b> Two tiny language models of 6 layers come with the page: "
-                    "one writes in lower case, the other in CAPITALS.</p>",
-                    apply_default_css=False,
-                )
-                self.example = gr.Button("Use the example pair", variant="primary", scale=0, elem_id="example")
-        with gr.Column(elem_classes="card", elem_id="weights"):
-            self.grid = Equaliser(elem_id="grid")
-            self.formula = Lines(elem_id="formula")
-        with gr.Column(elem_classes="card", elem_id="result", visible=False) as self.result:
-            gr.HTML("<h2>Result</h2>", apply_default_css=False)
-            with gr.Row():
-                self.name = gr.Textbox(
-                    label="Name of the folder",
-                    max_length=LONGEST_NAME,
-                    info=f"It is made in {context.settings.output}.",
-                    elem_id="name",
-                )
-                self.shard_size = gr.Dropdown(
-                    SHARD_SIZES,
-                    value=DEFAULT_SHARD_SIZE,
-                    allow_custom_value=True,
-                    label="Largest weight file",
-                    info="Bigger models are split into several files. MB, GB, MiB or GiB.",
-                    elem_id="shard-size",
-                )
-        with gr.Row(elem_id="bar"):
-            self.bar = Lines(lines_value(said(CHOOSE)), elem_id="needs")
-            self.queue = gr.Button("Add to queue", variant="primary", interactive=False, scale=0, elem_id="queue")
-        self.form = [self.a, self.b, self.grid, self.name, self.shard_size]
-        self.shown = [
-            self.facts_a,
-            self.facts_b,
-            self.checks,
-            self.first_run,
-            self.result,
-            self.formula,
-            self.bar,
-            self.queue,
-            self.name,
-        ]
+        self.loader = context.loader
+        self.differences = Differences(context.settings.home)
+        self.widgets = Widgets(self.choices, context.settings.output)
 
-    def _model(self, letter: str) -> tuple[gr.Dropdown, Lines]:
-        with gr.Column(min_width=240):
-            model = gr.Dropdown(
-                self.choices(),
-                value=None,
-                allow_custom_value=True,
-                label=f"Model {letter}",
-                elem_id=f"model-{letter.lower()}",
-                elem_classes="model",
-            )
-            return model, Lines(elem_id=f"facts-{letter.lower()}")
+    @property
+    def drafting(self) -> Drafting:
+        """For whoever's event is being answered: the Hub shows each person what they may see."""
+        return Drafting(self._context, asking_owner())
 
     def choices(self) -> list[str]:
         return list(self._library.offered())
 
     def connect(self) -> None:
+        w, form = self.widgets, self.widgets.form
         quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        everything = [self.grid, *self.shown]
-        gr.on(None, lambda: (gr.Dropdown(choices=self.choices()),) * 2, outputs=[self.a, self.b], **quick)
-        # By default Gradio drops an event while the one before is answered: the second model of a quick person.
-        gr.on([self.a.input, self.b.input], self.choose, self.form, everything, trigger_mode="always_last", **quick)
-        self.example.click(self.use_example, self.form, [self.a, self.b, *everything], **quick)
-        self.swap.click(self.swap_models, self.form, [self.a, self.b, *everything], **quick)
-        gr.on(
-            [self.grid.input, self.name.change, self.shard_size.input],
-            self.edit,
-            self.form,
-            self.shown,
-            trigger_mode="always_last",
-            **quick,
-        )
+        latest = {**quick, "trigger_mode": "always_last"}  # by default Gradio drops an event while one is answered
+        inputs = {*form.values(), w.grid, w.origin, w.suggested, w.open}
+        everything = [w.grid, *form.values(), *self._said(), *self._model_parts()]
+        models = [form[key] for key in (BASE, *LETTERS)]
+        gr.on(None, self.offer, outputs=models, **quick)
+        chosen = gr.on([*(model.input for model in models), form["method"].input], self.ask, inputs, w.checks, **latest)
+        chosen.then(self.choose, inputs, everything, **latest)
+        w.example.click(partial(self.use_pair, EXAMPLE_PAIR), inputs, everything, **quick)
+        asked = w.hub_example.click(lambda: lines_value(asking(HUB_PAIR)), None, w.checks, **quick)
+        asked.then(partial(self.use_pair, HUB_PAIR), inputs, everything, **quick)
+        w.finder.use(self.use_found, inputs, everything, trigger_mode="multiple", **quick)
+        w.swap.click(self.swap_models, inputs, everything, **quick)
+        w.add_model.click(self.open_box, inputs, everything, **quick)
+        for letter, button in w.remove.items():
+            button.click(self._closing(letter), inputs, everything, **quick)
+        others = [form[name].input for name in form if name not in (BASE, *LETTERS, "method", "name")]
+        gr.on([w.grid.input, form["name"].change, *others], self.edit, inputs, [*self._said()], **latest)
+        self.loader.opened(self.open_recipe, inputs, everything, trigger_mode="multiple", **quick)
+        measured = [w.difference, w.advice, w.measuring]
+        w.difference.measure(self.measure, inputs, measured, **quick)
+        w.measuring.tick(self.look_apart, inputs, measured, **quick)
         # Queued, as Gradio has no way to show what gr.Info says of a call that is not.
-        self.queue.click(self.add, self.form, self.shown, **{**quick, "queue": True})
+        w.queue.click(self.add, inputs, [*self._said()], **{**quick, "queue": True})
+        for lines in (w.checks, w.bar):
+            lines.mend(self.mend, inputs, everything, **quick)
+        w.save.click(self.save, inputs, None, **{**quick, "queue": True})
 
-    def choose(self, *values: Any) -> tuple[Any, ...]:
-        """Other models: the grid is drawn anew, and the name follows them."""
-        form = replace(_read(values), name="")
-        draft = self.drafting.look(form)
-        # A grid that is shown already may have a stroke that has not come here yet.
-        is_shown = form.grid is not None and draft.grid == form.grid
-        return gr.skip() if is_shown else draft.grid, *self._show(form, draft)
+    def _said(self) -> list[Any]:
+        w = self.widgets
+        told = [w.checks, w.first_run, w.result, w.formula, w.bar, w.queue, w.save, w.form["name"], w.more]
+        return [*told, w.suggested, w.origin, self.loader]
 
-    def use_example(self, *values: Any) -> tuple[Any, ...]:
-        return *EXAMPLE_PAIR, *self.choose(*EXAMPLE_PAIR, *values[2:])
+    def _model_parts(self) -> list[Any]:
+        w = self.widgets
+        parts = [w.difference, w.advice, w.measuring, w.opened, w.open, w.base_row, w.more_row, w.swap, w.add_model]
+        return [*parts, *w.boxes.values(), *w.facts.values()]
 
-    def swap_models(self, *values: Any) -> tuple[Any, ...]:
-        a, b, *others = values
-        return b, a, *self.choose(b, a, *others)
+    def offer(self, request: gr.Request) -> tuple[Any, ...]:
+        settings, owner = self._context.settings, owner_of(request)
+        jobs = OwnJobs(self._context.store, settings, owner).page(limit=LOOKED_AT).jobs
+        choices = recent_first(self._library.offered(), jobs, RecipeShelf(settings.home, owner).recipes())
+        return (gr.Dropdown(choices=list(choices)),) * (1 + len(LETTERS))
 
-    def edit(self, *values: Any) -> tuple[Any, ...]:
-        """Other weights or settings: everything that is said follows, the grid is the person's own."""
-        form = _read(values)
-        if not (form.a and form.b):
-            return (gr.skip(),) * len(self.shown)
-        return self._show(form, self.drafting.look(form))
+    def ask(self, data: Data) -> Any:
+        """The Hub may take its time to answer, and so may a file, so what is waited for is said before."""
+        references = self._read(data).references.values()
+        of_the_hub = self.drafting.models.of_the_hub(references)
+        slow = [name for name in references if name and self._library.takes_seconds(name)]
+        told = [*(asking(of_the_hub) if of_the_hub else ()), *(reading(slow) if slow else ())]
+        return lines_value(told) if told else gr.skip()
 
-    def add(self, *values: Any) -> tuple[Any, ...]:
-        form = _read(values)
+    def choose(self, data: Data) -> News:
+        """Other models or another method: the grid is drawn anew."""
+        return self._choose_others(data, self._read(data))
+
+    def use_pair(self, pair: tuple[str, str], data: Data) -> News:
+        form, (a, b) = self._read(data), pair
+        models = {**form.models, "a": a, "b": b}
+        fields = self.widgets.form
+        return self._choose_others(data, replace(form, models=models)) | {fields["a"]: a, fields["b"]: b}
+
+    def use_found(self, data: Data, event: gr.EventData) -> News:
+        """A model that was found on the Hub goes to a box."""
+        form = self._read(data)
         try:
-            job = self.drafting.add(form)
+            found = read_chosen(event._data)
+        except JobRequestError as error:
+            raise shown_error(error.problems) from error
+        chosen = replace(form, models={**form.models, found.key: found.name})
+        return self._choose_others(data, chosen) | {self.widgets.form[found.key]: found.name}
+
+    def swap_models(self, data: Data) -> News:
+        form, fields = self._read(data), self.widgets.form
+        a, b = form.models["b"], form.models["a"]
+        swapped = replace(form, models={**form.models, "a": a, "b": b})
+        return self._choose_others(data, swapped) | {fields["a"]: a or None, fields["b"]: b or None}
+
+    def open_box(self, data: Data) -> News:
+        form, already = self._read(data), data[self.widgets.open]
+        free = [key for key in LETTERS[: form.entry.most_models] if key not in visible_models(form, already)]
+        return boxes_news(self.widgets, form, (*already, *free[:1]))
+
+    def _closing(self, letter: str) -> Any:
+        def close_box(data: Data) -> News:
+            form = self._read(data)
+            left = tuple(key for key in data[self.widgets.open] if key != letter)
+            without = replace(form, models={**form.models, letter: ""})
+            return self._choose_others(data, without, left) | {self.widgets.form[letter]: None}
+
+        return close_box
+
+    def edit(self, data: Data) -> News:
+        """Other weights or settings: everything that is said follows, the grid is the person's own."""
+        form = self._read(data)
+        if not all(form.references.values()):
+            return {self.widgets.origin: form.origin}
+        return self._say(form, self.drafting.look(form))
+
+    def open_recipe(self, data: Data, event: gr.EventData) -> News:
+        """A recipe from a job, a file, a link or before a reload takes the place of what is shown."""
+        w = self.widgets
+        try:
+            told = read_opening(event._data, lambda address: recipe_of(self.drafting.models, {"name": address}))
+            form = self.drafting.fill(told)
+        except (InputError, RunError) as error:
+            told_why = lines_value(problems(say("merge.not_shown"), error.problems))
+            return {w.opened: told_why, self.loader: going("merge")}
+        news = self._choose(form, ()) | {w.opened: lines_value(opened(told.name, told.again))}
+        fields = {name: getattr(form, name) for name in ("shard_size", "nonfinite")}
+        fields |= {key: {**form.models, BASE: form.base}.get(key) or None for key in (BASE, *LETTERS)}
+        news |= {w.form[name]: value for name, value in fields.items()}
+        news[w.form["seed"]] = gr.Textbox(value=form.seed, visible=form.entry.is_random)
+        news.setdefault(w.form["dtype"], form.dtype)
+        if form.name:  # as it was told, so that what is said of it names no other
+            news |= name_news(w, form.name)
+        if not told.again:
+            news[self.loader] = going("merge") | news.get(self.loader, {})
+        return news
+
+    def add(self, data: Data, request: gr.Request) -> News:
+        form = self._read(data)
+        try:
+            job = self.drafting.add(form, owner_of(request))
         except InputError as error:
-            raise gr.Error(_as_html(error.problems)) from error
-        gr.Info(f"Job {job} is in line. The Jobs tab shows how it goes.", title="Added to the queue")
-        return self._show(form, self.drafting.look(replace(form, name=self.drafting.free_name(form.name))))
+            raise shown_error(error.problems) from error
+        gr.Info(say("merge.in_line", job=job), title=say("merge.added"))
+        return self._say(form, self.drafting.look(replace(form, name=self.drafting.free_name(form.name))))
 
-    def _show(self, form: Form, draft: Draft) -> tuple[Any, ...]:
-        chosen = bool(form.a and form.b)
-        return (
-            lines_value(draft.facts[0]),
-            lines_value(draft.facts[1]),
-            lines_value(draft.checks),
-            gr.Row(visible=not chosen),
-            gr.Column(visible=draft.grid is not None),
-            lines_value(draft.formula),
-            lines_value(draft.bar),
-            gr.Button(interactive=draft.ready),
-            gr.skip() if draft.name == form.name else draft.name,
-        )
+    def mend(self, data: Data, event: gr.EventData) -> News:
+        """What the button beside a problem asks."""
+        before, w = self._read(data), self.widgets
+        try:
+            match event._data:
+                case {"do": "name"}:
+                    form = replace(before, name=self.drafting.other_name(before.name))
+                case {"do": str(what)}:
+                    form = mended(before, what)
+                case _:
+                    raise JobRequestError(say("merge.wrong_request"))
+        except JobRequestError as error:
+            raise shown_error(error.problems) from error
+        news = self._choose(form, data[w.open])
+        if form.name != before.name:
+            news |= name_news(w, form.name)
+        return news if form.grid == before.grid else news | {w.grid: form.grid}
+
+    def save(self, data: Data, request: gr.Request) -> None:
+        draft = self.drafting.look(self._read(data))
+        try:
+            if draft.plan is None or draft.recipe is None:
+                raise JobRequestError(say("recipes.nothing_there"))
+            kept = keep_recipe(self._context, owner_of(request), draft.name, dump_recipe(draft.recipe))
+        except (InputError, RunError) as error:
+            raise shown_error(error.problems) from error
+        gr.Info(escape(say("recipes.saved_from_job", name=kept.name)), title=say("recipes.saved_title"))
+
+    def measure(self, data: Data) -> News:
+        """Begin to measure how far the two models are apart."""
+        draft = self.drafting.look(self._read(data))
+        if draft.plan is None or len(draft.plan.checkpoints) != 2:
+            return {}
+        pair = self._here(draft)
+        if len(pair) != 2:
+            return {self.widgets.difference: strip_value(Measurement(problem=say("hub.not_here")))}
+        try:
+            self.differences.measure(*pair)
+        except JobRequestError as error:
+            return {self.widgets.difference: strip_value(Measurement(problem=str(error)))}
+        return self._apart(draft)
+
+    def _here(self, draft: Draft) -> Sequence[Checkpoint]:
+        """The models whose weights are on this machine, and not on the Hub alone."""
+        found = map(self.drafting.models.here, draft.plan.checkpoints.values()) if draft.plan else ()
+        return [held for held in found if held is not None]
+
+    def look_apart(self, data: Data) -> News:
+        return self._apart(self.drafting.look(self._read(data)))
+
+    def _apart(self, draft: Draft) -> News:
+        """How far the two are apart, as far as that was measured."""
+        w = self.widgets
+        pair = self._here(draft)
+        found = self.differences.look(*pair) if len(pair) == 2 else None
+        difference = found.difference if found else None
+        return {
+            w.difference: strip_value(found),
+            w.advice: lines_value(advice(difference) if difference else ()),
+            w.measuring: gr.Timer(active=found is not None and found.is_running),
+        }
+
+    def _choose_others(self, data: Data, form: Form, already: Sequence[str] | None = None) -> News:
+        """The name follows the models, unless a person typed it."""
+        w = self.widgets
+        followed = replace(form, name="") if form.name == data[w.suggested] else form
+        news = self._choose(followed, data[w.open] if already is None else already)
+        if news.get(w.form["name"]) == form.name:
+            del news[w.form["name"]]  # it is shown already, and may be typed over before this comes there
+        return news
+
+    def _choose(self, form: Form, already: Sequence[str]) -> News:
+        w = self.widgets
+        form = _with_normalize(form)
+        draft = self.drafting.look(form)
+        news = boxes_news(w, form, already) | self._say(form, draft) | self._apart(draft)
+        # A grid that is shown already may have a stroke that has not come here yet.
+        if form.grid is None or draft.grid != form.grid:
+            news[w.grid] = draft.grid
+        news |= {lines: lines_value(draft.facts.get(key, ())) for key, lines in w.facts.items()}
+        keys = tuple(form.references)
+        tokenizer = form.tokenizer if form.tokenizer in keys else "a"
+        news[w.form["tokenizer"]] = gr.Dropdown(choices=tokenizer_choices(keys), value=tokenizer)
+        if draft.plan:
+            dtype = draft.plan.checkpoints[draft.plan.owner].dtype.label
+            news[w.form["dtype"]] = gr.Dropdown(choices=precision_choices(dtype, keys[0]), value=form.dtype)
+        return news
+
+    def _say(self, form: Form, draft: Draft) -> News:
+        return said_news(self.widgets, form, draft) | kept_news(self.loader, draft)
+
+    def _read(self, data: Data) -> Form:
+        w = self.widgets
+        try:
+            return read_form(values_of(data, w.form), data[w.grid], data[w.origin])
+        except JobRequestError as error:
+            raise shown_error(error.problems) from error
 
 
-def _read(values: Sequence[Any]) -> Form:
-    try:
-        return read_form(*values)
-    except JobRequestError as error:
-        raise gr.Error(_as_html(error.problems)) from error
-
-
-def _as_html(sentences: Sequence[str]) -> str:
-    return "<br>".join(map(escape, sentences))  # Gradio shows the text of an error as HTML
+def _with_normalize(form: Form) -> Form:
+    """Shares of more than two models are scaled to a sum of 1 from the moment that there are so many."""
+    models = len(form.references) - (BASE in form.references)
+    was_a_pair = form.grid is not None and form.grid.meaning.kind is Kind.SHARE
+    if models > 2 and was_a_pair and form.entry.kind is WeightKind.SHARE:
+        return replace(form, parameters={**form.parameters, "normalize": True})
+    return form
 
 
 def build(context: Context) -> None:
-    _Page(context).connect()
+    page = _Page(context)
+    page.connect()
+    connect_finder(page.widgets.finder, context)
+    connect_shapes(page.widgets.shapes, context.settings.home)
 
 
-TAB = Tab("Merge", 1, build)
+TAB = Tab(say("merge.tab"), 1, build)

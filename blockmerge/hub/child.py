@@ -1,0 +1,102 @@
+"""Moving files in a process of its own: the one way to stop a transfer at once, over HTTP and over Xet.
+
+The request goes in on stdin, with the token in it, as neither arguments nor the environment of a process are secret;
+lines of JSON come back.
+"""
+
+import json
+import os
+import queue
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+from blockmerge import errors
+from blockmerge.child_environment import child_command, child_environment
+from blockmerge.core.progress import IsCancelled, Progress, Report, Stage
+from blockmerge.hub.client import Hub
+from blockmerge.hub.failures import redact
+
+MOVER = "blockmerge.hub.mover"
+ASK_EVERY = 0.1  # seconds between two looks whether somebody asked to stop
+
+_TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+
+
+def move(
+    stage: Stage, request: Mapping[str, Any], hub: Hub, report: Report, is_cancelled: IsCancelled
+) -> Mapping[str, Any]:
+    """Have the child carry out the task of a stage, from mover.TASKS; what it answers.
+
+    Raises what the task raises, or MergeCancelledError when somebody asked to stop: the child is gone then.
+    """
+    person: dict[str, str | None] = {"cache": str(hub.cache), "kept": str(hub.kept)}
+    person |= {"endpoint": hub.endpoint, "token": hub.token, "sign_in": hub.sign_in}
+    with TemporaryFile() as log, _child(log) as child:
+        answers = _listen(child, {"stage": stage.value, "hub": person, **request})
+        while True:
+            if is_cancelled():
+                raise errors.MergeCancelledError(f"The {stage.value} was cancelled. Files that are whole stay.")
+            try:
+                answer = answers.get(timeout=ASK_EVERY)
+            except queue.Empty:
+                continue
+            match answer:
+                case {"done": int(done), "total": int(total), "detail": str(detail)}:
+                    report(Progress(stage, done, total, detail))
+                case {"refused": str(kind), "problems": [*problems]}:
+                    raise _error(kind, problems)
+                case {"result": dict(result)}:
+                    return result
+                case None if not is_cancelled():
+                    raise RuntimeError(f"The process that moves files ended unexpectedly: {_last_words(log)}")
+
+
+@contextmanager
+def _child(log: IO[bytes]) -> Iterator["subprocess.Popen[bytes]"]:
+    kept = {name: text for name, text in os.environ.items() if name not in _TOKENS}
+    child = subprocess.Popen(
+        child_command(MOVER, "-W", "ignore"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        start_new_session=True,  # a Ctrl-C at the terminal reaches only us, and we end the child
+        env=child_environment(kept, HF_HUB_DISABLE_IMPLICIT_TOKEN="1"),
+    )
+    with child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def _listen(child: "subprocess.Popen[bytes]", request: Mapping[str, Any]) -> "queue.Queue[Any]":
+    """A queue of the child's answers; None is its end. Its stdin stays open: it ends when we do."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write(f"{json.dumps(request)}\n".encode())
+    child.stdin.flush()
+    lines, answers = child.stdout, queue.Queue[Any]()
+
+    def listen() -> None:
+        for line in lines:
+            if line.endswith(b"\n"):  # a killed process may leave half a line
+                answers.put(json.loads(line))
+        answers.put(None)
+
+    threading.Thread(target=listen, name="mover", daemon=True).start()
+    return answers
+
+
+def _error(kind: str, problems: list[str]) -> errors.BlockmergeError:
+    raised: type[errors.BlockmergeError] = getattr(errors, kind)
+    return raised(*problems)
+
+
+def _last_words(log: IO[bytes]) -> str:
+    log.seek(0)
+    lines = [line for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+    return redact(lines[-1]) if lines else "it was killed"

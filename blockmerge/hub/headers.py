@@ -1,0 +1,174 @@
+"""A model on the Hub as a Checkpoint, from a few kilobytes of it.
+
+A folder is made that looks like the repository: config, index and tokenizer as they are, and weight files of their
+true size that hold nothing but their headers, which takes no room on the disk. It is then opened like any other
+folder, by the same code with the same sentences. A commit never changes, so the folder is kept.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from blockmerge.checkpoints.folder import CONFIG, open_checkpoint
+from blockmerge.checkpoints.refusals import is_weight_file, refuse_folder
+from blockmerge.checkpoints.safetensors import MAX_HEADER
+from blockmerge.checkpoints.shards import BIN_INDEX, BIN_SINGLE, INDEX, SINGLE
+from blockmerge.checkpoints.side_files import MAX_DEPTH
+from blockmerge.checkpoints.strict_json import MAX_BYTES, read_object
+from blockmerge.checkpoints.tokenizers import MAX_BYTES as MAX_VOCABULARY
+from blockmerge.checkpoints.tokenizers import vocabulary_files
+from blockmerge.core.tensors import HEADERS_ONLY, Checkpoint
+from blockmerge.errors import CheckpointError, HubError, StorageError
+from blockmerge.hub.client import Hub, Listing
+from blockmerge.hub.failures import in_sentences
+from blockmerge.hub.pickled_headers import read_pickled_header
+from blockmerge.hub.ranges import RemoteFile
+
+THREADS = 8
+MAX_FILES = 2_000  # that are looked at; of a repository with more, those that a model needs
+
+_LENGTH = 8  # bytes before a safetensors header that say how long it is
+_CARRIED = (".json", ".jinja", ".txt", ".model", ".tiktoken")
+_LEGAL = ("licen", "notice", "use_policy", "copying")
+_INDEXES = (INDEX, BIN_INDEX)
+
+
+def is_needed(name: str) -> bool:
+    """Whether a file of a repository belongs to a model, by its name alone: what is downloaded, and carried along."""
+    path = PurePosixPath(name)
+    if len(path.parts) > MAX_DEPTH or any(part.startswith(".") for part in path.parts):
+        return False
+    return path.suffix in _CARRIED or is_legal(name) or (len(path.parts) == 1 and _is_weights(name))
+
+
+def is_legal(name: str) -> bool:
+    """Whether it is a licence, or what goes with one."""
+    return PurePosixPath(name).name.lower().startswith(_LEGAL)
+
+
+def _is_weights(name: str) -> bool:
+    return is_weight_file(name) or name in _INDEXES
+
+
+def open_headers(hub: Hub, listing: Listing) -> Checkpoint:
+    """What the files of a repository say of themselves; no weights are read.
+
+    Raises CheckpointError as open_checkpoint does, HubRefusalError or HubError.
+    """
+    folder = hub.kept / listing.commit / listing.repository
+    if not folder.is_dir():
+        refusal = refuse_folder(listing.repository, [name for name in listing.files if "/" not in name])
+        if refusal:
+            raise CheckpointError(refusal)
+        _make(hub, listing, folder)
+    return replace(open_checkpoint(folder), origin=listing.reference)
+
+
+def _make(hub: Hub, listing: Listing, folder: Path) -> None:
+    """Under another name first, so that a folder that is there is whole."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise StorageError(f"{folder.parent} cannot be made: {error.strerror}. Set BLOCKMERGE_HOME.") from error
+    try:
+        with in_sentences(hub.attempt(listing.reference)):
+            _Mirror(hub, listing, partial).fill()
+        try:
+            partial.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # another process may have been faster with the same
+                raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mirror:
+    hub: Hub
+    listing: Listing
+    folder: Path
+
+    def fill(self) -> None:
+        names = [name for name in self.listing.files if is_needed(name)]
+        if len(names) > MAX_FILES:
+            raise CheckpointError(
+                f"{self.listing.repository} has {len(names):,} files that may belong to a model, at most {MAX_FILES:,} "
+                "are looked at. Choose another repository."
+            )
+        (self.folder / HEADERS_ONLY).touch()
+        for name in names:
+            self._reserve(name)
+        texts = [*self._texts(names)]
+        self._each(self._fetch_whole, texts)
+        weights = self._weights(frozenset(names))
+        self._each(self._fetch_header, weights)
+
+    def _texts(self, names: Collection[str]) -> Iterable[str]:
+        """The files that are read before a merge, where they are of a size that is read at all."""
+        limits = {CONFIG: MAX_BYTES, INDEX: MAX_BYTES, BIN_INDEX: MAX_BYTES}
+        limits |= dict.fromkeys(vocabulary_files(names), MAX_VOCABULARY)
+        if INDEX in names or any(name.endswith(".safetensors") for name in names):
+            del limits[BIN_INDEX]
+        return (name for name, most in limits.items() if 0 < self.listing.files.get(name, 0) <= most)
+
+    def _weights(self, names: frozenset[str]) -> Iterable[str]:
+        """Which weight files make up the model; where that is unclear, open_checkpoint says so."""
+        for index, single in ((INDEX, SINGLE), (BIN_INDEX, BIN_SINGLE)):
+            if index in names:
+                return sorted(names & _named_by(self.folder / index))
+            if single in names:
+                return [single]
+            found = [name for name in names if name.endswith(".safetensors")]
+            if found:
+                return sorted(found)[:1]
+        return []
+
+    def _reserve(self, name: str) -> None:
+        """A file of its size that takes no room."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as file:
+            try:
+                os.truncate(file.fileno(), self.listing.files[name])
+            except OSError as error:
+                raise HubError(f"{name} cannot be as large as the Hub says. Choose another repository.") from error
+
+    def _each(self, fetch: Callable[[RemoteFile], None], names: Iterable[str]) -> None:
+        files = [RemoteFile(self.hub, self.listing.reference, name, self.listing.files[name]) for name in names]
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="headers") as pool:
+            for _ in pool.map(fetch, files):
+                pass
+
+    def _fetch_whole(self, file: RemoteFile) -> None:
+        self._put(file.name, {0: file.read(0, file.size)})
+
+    def _fetch_header(self, file: RemoteFile) -> None:
+        if file.name.endswith(".bin"):
+            self._put(file.name, read_pickled_header(file))
+        elif file.size >= _LENGTH:
+            start = file.read(0, _LENGTH)
+            length = int.from_bytes(start, "little")
+            if 0 < length <= min(MAX_HEADER, file.size - _LENGTH):
+                start += file.read(_LENGTH, length)
+            self._put(file.name, {0: start})
+
+    def _put(self, name: str, parts: Mapping[int, bytes]) -> None:
+        with (self.folder / name).open("r+b") as file:
+            for start, content in parts.items():
+                file.seek(start)
+                file.write(content)
+
+
+def _named_by(index: Path) -> frozenset[str]:
+    try:
+        named = read_object(index).get("weight_map")
+    except CheckpointError:
+        return frozenset()  # open_checkpoint reads it again and tells
+    return (
+        frozenset(name for name in named.values() if isinstance(name, str)) if isinstance(named, dict) else frozenset()
+    )

@@ -1,0 +1,47 @@
+"""What becomes of a job whose attempt ended early: in line again, to go on from what is finished, or failed."""
+
+from blockmerge.engine.journal import read_units
+from blockmerge.jobs.results import remove_part_folder
+from blockmerge.jobs.states import RUNNING, Job, JobState, part_folder
+from blockmerge.jobs.store import Store
+
+MOST_CRASHES = 3
+WORKER_KILLED = (
+    f"The worker was killed {MOST_CRASHES} times during this merge, most likely out of memory. "
+    "Close other programs, or merge on a machine with more memory, and continue."
+)
+
+
+def try_again(store: Store, job: Job, error: str) -> bool:
+    """Back in line after a crash; the third crash without a newly finished unit of work fails, with `error`.
+
+    False where the job has changed meanwhile.
+    """
+    crashes = 0 if count_units(job) > job.units else job.crashes + 1
+    if crashes >= MOST_CRASHES:
+        return fail(store, job, error)
+    moved = store.move(job.ticket, RUNNING, JobState.WAITING, crashes=crashes)
+    if moved:
+        end_cancelled(store, job)
+    return moved
+
+
+def fail(store: Store, job: Job, error: str, *, needs_sign_in: bool = False) -> bool:
+    """Failed, or waiting for a sign-in; what it has finished is kept, so that somebody can let it go on."""
+    kept = sum(unit.nbytes for unit in read_units(part_folder(job.out)).values())
+    if not kept:
+        remove_part_folder(job.out)
+    state = JobState.NEEDS_SIGN_IN if needs_sign_in else JobState.FAILED
+    return store.move(job.ticket, RUNNING, state, error=error, kept=kept)
+
+
+def end_cancelled(store: Store, job: Job) -> None:
+    """A job that goes back in line although its cancel was asked for ends there, and nothing of it stays."""
+    store.cancel_waiting()
+    if store.get(job.id).state is JobState.CANCELLED:
+        remove_part_folder(job.out)
+
+
+def count_units(job: Job) -> int:
+    """How many units of work are finished, of this attempt and those before."""
+    return len(read_units(part_folder(job.out)))

@@ -1,0 +1,49 @@
+"""Two people, one cache: what the first one downloaded is never given to the second one without the Hub's word."""
+
+from pathlib import Path
+
+import pytest
+
+from blockmerge.checkpoints.models import open_models
+from blockmerge.errors import InputError
+from blockmerge.hub.client import Hub
+from blockmerge.hub.sources import opener, with_weights
+from tests.hub.conftest import hub_of
+from tests.hub_server import HubServer
+
+
+def fetch(hub: Hub) -> Path:
+    """org/a as this person gets it, downloaded or from the cache."""
+    opened = open_models({"a": "org/a"}, opener(hub))
+    return with_weights(opened, hub, report=lambda _: None, is_cancelled=lambda: False)["a"].folder
+
+
+@pytest.mark.parametrize("kind", ["private", "gated"])
+def test_the_second_person_gets_nothing_of_the_first_ones_files(server: HubServer, tmp_path: Path, kind: str) -> None:
+    setattr(server.store.repositories["org/a"], kind, True)
+    ann = hub_of(server, tmp_path, server.store.add_user("ann", "org"))
+    bob = hub_of(server, tmp_path, server.store.add_user("bob"))
+    nobody = hub_of(server, tmp_path)
+    folder = fetch(ann)
+    assert (folder / "config.json").is_file()
+    assert len({hub.cache for hub in (ann, bob, nobody)}) == 1
+    server.asked.clear()
+
+    for other in (bob, nobody):
+        with pytest.raises(InputError, match=r"org/a"):
+            fetch(other)
+    assert fetch(ann) == folder
+    assert server.weights_given == 0
+
+
+def test_access_that_was_taken_back_counts_at_once(server: HubServer, tmp_path: Path) -> None:
+    repository = server.store.repositories["org/a"]
+    repository.gated = True
+    repository.granted.add("bob")
+    bob = hub_of(server, tmp_path, server.store.add_user("bob"))
+    fetch(bob)
+
+    repository.granted.remove("bob")
+
+    with pytest.raises(InputError, match=r"open only to those who accept its terms"):
+        fetch(bob)
