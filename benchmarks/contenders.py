@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from benchmarks.fixtures import SIZES, write_model
@@ -41,17 +41,26 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Run:
-    """Seconds and bytes of one run; `merge` are the seconds of its data phase, where it says so."""
+    """Seconds and bytes of one run, and the load of the machine before it; `stages` are seconds by stage, where it says
+    so, and among them `merge` is the data phase."""
 
     wall: float
     cpu: float
     peak: int
-    merge: float | None = None
+    load: float
     stages: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def merge(self) -> float:
+        return self.stages["merge"]
+
+    @property
+    def values(self) -> Mapping[str, object]:
+        return asdict(self)
+
     def __str__(self) -> str:
-        said = "" if self.merge is None else f", data phase {self.merge:.2f} s"
-        return f"{self.wall:.2f} s, {self.cpu:.2f} CPU s, {self.peak / 1e6:.0f} MB{said}"
+        said = "".join(f", {stage} {seconds:.2f} s" for stage, seconds in self.stages.items())
+        return f"{self.wall:.2f} s, {self.cpu:.2f} CPU s, {self.peak / 1e6:.0f} MB{said}; load {self.load:.1f}"
 
 
 @dataclass(frozen=True)
@@ -59,14 +68,19 @@ class Contender:
     name: str
     command: Callable[[Inputs], list[str]]
 
-    def run(self, inputs: Inputs) -> Run:
+    def run(self, inputs: Inputs, *, is_cold: bool) -> Run:
         command = self.command(inputs)
         shutil.rmtree(inputs.out, ignore_errors=True)
         os.sync()
         for key in ("base", "a", "b"):
             for path in sorted(inputs.model(key).glob("*.safetensors")):
-                _read(path)
+                (_forget if is_cold else _read)(path)
         return _time(command)
+
+
+def _forget(path: Path) -> None:
+    with path.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _read(path: Path) -> None:
@@ -77,6 +91,7 @@ def _read(path: Path) -> None:
 
 
 def _time(command: list[str]) -> Run:
+    load = os.getloadavg()[0]
     environ = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environ)
@@ -87,12 +102,12 @@ def _time(command: list[str]) -> Run:
     wall = time.perf_counter() - start
     if process.returncode != 0:
         raise SystemExit(f"{' '.join(command)[:200]} ended with {process.returncode}.")
-    return _run(wall, used, said)
+    return _run(wall, used, said, load)
 
 
-def _run(wall: float, used: resource.struct_rusage, said: bytes) -> Run:
+def _run(wall: float, used: resource.struct_rusage, said: bytes, load: float) -> Run:
     stages: dict[str, float] = json.loads(said)["seconds"] if said.startswith(b"{") else {}
-    return Run(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024, stages.get("merge"), stages)
+    return Run(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024, load, stages)
 
 
 def _ours(method: str, **recipe: object) -> Callable[[Inputs], list[str]]:
@@ -140,8 +155,8 @@ def _naive(inputs: Inputs) -> list[str]:
     return [sys.executable, "-c", NAIVE, str(inputs.model("a")), str(inputs.model("b")), str(inputs.out)]
 
 
-def _torch(_: Inputs) -> list[str]:
-    return [sys.executable, "-c", "import torch"]
+def _imports(module: str) -> Callable[[Inputs], list[str]]:
+    return lambda _: [sys.executable, "-c", f"import {module}"]
 
 
 TIES = {
@@ -151,7 +166,8 @@ TIES = {
 }
 CONTENDERS = (
     Contender("cat + cp", _copy),
-    Contender("import torch", _torch),
+    Contender("import torch", _imports("torch")),
+    Contender("import mergekit", _imports("mergekit.scripts.run_yaml")),
     Contender("linear", _ours("linear")),
     Contender("slerp", _ours("slerp")),
     Contender("ties", _ours("ties", **TIES)),
