@@ -34,13 +34,14 @@ from blockmerge.ui.tabs import Context, Tab
 from blockmerge.ui.tabs.merge_news import News, boxes_news, kept_news, name_news, said_news, visible_models
 from blockmerge.ui.tabs.merge_widgets import Widgets, precision_choices, tokenizer_choices, values_of
 from blockmerge.ui.tabs.recipes import keep_recipe
+from blockmerge.ui.turns import Turns
 from blockmerge.ui.visitors import asking_owner, owner_of
 from blockmerge.ui.wording import say
 
 Data = Mapping[Any, Any]
 
 
-class _Page:
+class MergePage:
     """What each event does to the widgets. News holds only what changes."""
 
     def __init__(self, context: Context) -> None:
@@ -62,7 +63,7 @@ class _Page:
         w, form = self.widgets, self.widgets.form
         quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         latest = {**quick, "trigger_mode": "always_last"}  # by default Gradio drops an event while one is answered
-        inputs = {*form.values(), w.grid, w.origin, w.suggested, w.open}
+        inputs = {*form.values(), w.grid, w.origin, w.suggested, w.open, w.turns}
         everything = [w.grid, *form.values(), *self._said(), *self._model_parts()]
         models = [form[key] for key in (BASE, *LETTERS)]
         gr.on(None, self.offer, outputs=models, **quick)
@@ -77,7 +78,8 @@ class _Page:
         for letter, button in w.remove.items():
             button.click(self._closing(letter), inputs, everything, **quick)
         others = [form[name].input for name in form if name not in (BASE, *LETTERS, "method", "name")]
-        gr.on([w.grid.input, form["name"].change, *others], self.edit, inputs, [*self._said()], **latest)
+        gr.on([w.grid.input, *others], self.edit, inputs, self._said(), **latest)
+        form["name"].change(self.rename, inputs | {w.looked}, self._said(), **latest)
         self.loader.opened(self.open_recipe, inputs, everything, trigger_mode="multiple", **quick)
         measured = [w.difference, w.advice, w.measuring]
         w.difference.measure(self.measure, inputs, measured, **quick)
@@ -91,7 +93,7 @@ class _Page:
     def _said(self) -> list[Any]:
         w = self.widgets
         told = [w.checks, w.first_run, w.result, w.formula, w.bar, w.queue, w.save, w.form["name"], w.more]
-        return [*told, w.suggested, w.origin, self.loader]
+        return [*told, w.suggested, w.looked, w.origin, self.loader]
 
     def _model_parts(self) -> list[Any]:
         w = self.widgets
@@ -157,7 +159,15 @@ class _Page:
         form = self._read(data)
         if not all(form.references.values()):
             return {self.widgets.origin: form.origin}
-        return self._say(form, self.drafting.look(form))
+        turns: Turns = data[self.widgets.turns]
+        turn = turns.take()
+        news = self._say(form, self.drafting.look(form))
+        return news if turns.is_last(turn) else {}  # what came meanwhile saw more, and tells all of this as well
+
+    def rename(self, data: Data) -> News:
+        """Another name; one that the page has looked at comes from the page itself."""
+        w = self.widgets
+        return {} if data[w.form["name"]] == data[w.looked] else self.edit(data)
 
     def open_recipe(self, data: Data, event: gr.EventData) -> News:
         """A recipe from a job, a file, a link or before a reload takes the place of what is shown."""
@@ -168,7 +178,7 @@ class _Page:
         except (InputError, RunError) as error:
             told_why = lines_value(problems(say("merge.not_shown"), error.problems))
             return {w.opened: told_why, self.loader: going("merge")}
-        news = self._choose(form, ()) | {w.opened: lines_value(opened(told.name, told.again))}
+        news = self._choose(data, form, ()) | {w.opened: lines_value(opened(told.name, told.again))}
         fields = {name: getattr(form, name) for name in ("shard_size", "nonfinite")}
         fields |= {key: {**form.models, BASE: form.base}.get(key) or None for key in (BASE, *LETTERS)}
         news |= {w.form[name]: value for name, value in fields.items()}
@@ -187,6 +197,7 @@ class _Page:
         except InputError as error:
             raise shown_error(error.problems) from error
         gr.Info(say("merge.in_line", job=job), title=say("merge.added"))
+        data[self.widgets.turns].take()
         return self._say(form, self.drafting.look(replace(form, name=self.drafting.free_name(form.name))))
 
     def mend(self, data: Data, event: gr.EventData) -> News:
@@ -202,7 +213,7 @@ class _Page:
                     raise JobRequestError(say("merge.wrong_request"))
         except JobRequestError as error:
             raise shown_error(error.problems) from error
-        news = self._choose(form, data[w.open])
+        news = self._choose(data, form, data[w.open])
         if form.name != before.name:
             news |= name_news(w, form.name)
         return news if form.grid == before.grid else news | {w.grid: form.grid}
@@ -255,13 +266,14 @@ class _Page:
         """The name follows the models, unless a person typed it."""
         w = self.widgets
         followed = replace(form, name="") if form.name == data[w.suggested] else form
-        news = self._choose(followed, data[w.open] if already is None else already)
+        news = self._choose(data, followed, data[w.open] if already is None else already)
         if news.get(w.form["name"]) == form.name:
             del news[w.form["name"]]  # it is shown already, and may be typed over before this comes there
         return news
 
-    def _choose(self, form: Form, already: Sequence[str]) -> News:
+    def _choose(self, data: Data, form: Form, already: Sequence[str]) -> News:
         w = self.widgets
+        data[w.turns].take()
         form = _with_normalize(form)
         draft = self.drafting.look(form)
         news = boxes_news(w, form, already) | self._say(form, draft) | self._apart(draft)
@@ -298,7 +310,7 @@ def _with_normalize(form: Form) -> Form:
 
 
 def build(context: Context) -> None:
-    page = _Page(context)
+    page = MergePage(context)
     page.connect()
     connect_finder(page.widgets.finder, context)
     connect_shapes(page.widgets.shapes, context.settings.home)

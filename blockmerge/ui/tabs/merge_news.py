@@ -66,6 +66,8 @@ def said_news(w: Widgets, form: Form, draft: Draft) -> News:
         w.more: gr.Accordion(label=more_label(form.shard_size, form.nonfinite, seed)),
         w.origin: draft.recipe,
     }
+    if draft.name:
+        news[w.looked] = draft.name
     return news if draft.name == form.name else news | name_news(w, draft.name)
 
 

@@ -25,6 +25,7 @@ from blockmerge.ui.lines.lines import Lines
 from blockmerge.ui.plan_views import box, said
 from blockmerge.ui.plan_views import choose as what_to_choose
 from blockmerge.ui.shapes.shapes import ShapesLink
+from blockmerge.ui.turns import Turns
 from blockmerge.ui.wording import say
 
 _PRECISIONS = ("float32", "float16", "bfloat16")
@@ -33,7 +34,8 @@ _PRECISIONS = ("float32", "float16", "bfloat16")
 class Widgets:
     """`form` has every widget that Form is read from, by the name of its field; models by their letter.
 
-    `suggested` is the name of the result that the page gave last, `open` the letters whose empty boxes are shown.
+    `suggested` is the name of the result that the page gave last, `looked` the one that what is said holds for,
+    `open` the letters whose empty boxes are shown.
     """
 
     def __init__(self, choices: Callable[[], Sequence[str]], output: object) -> None:
@@ -43,7 +45,8 @@ class Widgets:
         self.facts: dict[str, Lines] = {}
         self.boxes: dict[str, gr.Column] = {}
         self.remove: dict[str, gr.Button] = {}
-        self.origin, self.open, self.suggested = gr.State(None), gr.State(()), gr.State("")
+        self.origin, self.open, self.turns = gr.State(None), gr.State(()), gr.State(Turns())
+        self.suggested, self.looked = gr.State(""), gr.State("")
         with gr.Column(elem_classes="card", elem_id="models"):
             self._models()
         with gr.Column(elem_classes="card", elem_id="weights"):
