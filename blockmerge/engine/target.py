@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,40 +111,65 @@ def part_folder(target: Target, identity: Mapping[str, object]) -> Iterator[Jour
 def _locked(target: Target, identity: Mapping[str, object]) -> Iterator[Journal]:
     with _parents_of(target.partial):
         _refuse_left_over(target, identity)
-        with _sentence(target.partial):
-            target.partial.mkdir(exist_ok=True)
-        lock = FileLock(target.partial / LOCK)
-        try:
-            lock.acquire(timeout=PATIENCE)
-        except Timeout as error:
-            raise OutputExistsError(
-                f"{target.partial} is being written by another merge. Wait for it, or cancel it."
-            ) from error
+        lock = _lock(target.partial)
         stays = True
         try:
             _refuse_left_over(target, identity)  # again, as another merge may have had it until now
             if target.discard or read_identity(target.partial) is None:
                 _empty(target.partial)
-            with Journal(target.partial) as journal:
+            with Journal(target.partial) as journal, ExitStack() as stack:
                 if journal.is_new:
                     journal.begin(identity)
-                try:
-                    yield journal
-                    stays = False
-                except BaseException as error:
-                    stays = _can_go_on(error) and journal.units > 0
-                    raise
+
+                @stack.push
+                def leave(_: object, error: BaseException | None, __: object) -> None:
+                    nonlocal stays
+                    stays = error is None or (_can_go_on(error) and journal.units > 0)
+
+                yield journal
         finally:
+            if not stays:
+                _remove_locked(target.partial, lock)
             lock.release()
-            if not stays and target.partial.exists():
-                shutil.rmtree(target.partial)
+
+
+def _lock(partial: Path) -> FileLock:
+    """The lock in the part folder, which is made anew where another merge removes it meanwhile."""
+    while True:
+        with _sentence(partial):
+            partial.mkdir(exist_ok=True)
+        lock = FileLock(partial / LOCK)
+        try:
+            lock.acquire(timeout=PATIENCE)
+        except Timeout as error:
+            raise OutputExistsError(
+                f"{partial} is being written by another merge. Wait for it, or cancel it."
+            ) from error
+        except FileNotFoundError:
+            continue
+        return lock
+
+
+def _remove_locked(partial: Path, lock: FileLock) -> None:
+    """Whoever waits for the lock never takes a folder that is half gone for somebody's work."""
+    _empty(partial)
+    with suppress(OSError):  # it is in use again already
+        try:
+            (partial / LOCK).unlink()
+        except PermissionError:  # Windows deletes no file that is open
+            lock.release()
+            (partial / LOCK).unlink()
+        partial.rmdir()
 
 
 def _refuse_left_over(target: Target, identity: Mapping[str, object]) -> None:
     if not target.partial.exists() or target.discard:
         return
     found = read_identity(target.partial)
-    names = {path.name for path in target.partial.iterdir()}
+    try:
+        names = {path.name for path in target.partial.iterdir()}
+    except FileNotFoundError:  # removed meanwhile
+        return
     is_untouched = found is None and names <= {LOCK, JOURNAL}  # killed before it had done anything
     if not is_untouched and found != identity:
         why = " with other models, another recipe or another version" if found else ""
@@ -182,7 +207,8 @@ def _sentence(folder: Path) -> Iterator[None]:
 
 
 def _empty(folder: Path) -> None:
-    for entry in folder.iterdir():
+    """All but the lock. The journal goes last: as long as it is there, the folder says what it belongs to."""
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == JOURNAL):
         if entry.name != LOCK:
             remove(entry)
 

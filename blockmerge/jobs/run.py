@@ -186,6 +186,8 @@ def _wait_for_earlier_attempt(out: Path, report: Report, wishes: Mapping[bytes, 
         try:
             with FileLock(lock).acquire(timeout=0):
                 return
+        except FileNotFoundError:  # removed meanwhile
+            return
         except Timeout:
             report(Progress(Stage.CHECK, 0, 0, "the earlier attempt is still at work"))
         if wishes[CANCEL].wait(LOOK_EVERY):

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from blockmerge.jobs.states import JobState, NewJob
+from blockmerge.engine.journal import count_units
+from blockmerge.jobs.states import JobState, NewJob, part_folder
 from tests.browser.conftest import REPOSITORY, RunningApp, running_app
 from tests.jobs.bench import write_hollow_model
 from tests.ui.conftest import wait_until
@@ -68,7 +69,9 @@ def test_ctrl_c_ends_everything_and_the_running_job_waits(tmp_path: Path) -> Non
         assert len(children) >= 2
         assert [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE] == []
         assert app.store.get(job).state is JobState.WAITING
-        assert list(app.settings.output.glob("*")) == []
+        # On a fast machine something is finished by then, and kept.
+        kept = count_units(part_folder(app.settings.output / "later"))
+        assert [path.name for path in app.settings.output.glob("*")] == (["later.partial"] if kept else [])
 
 
 def test_a_port_that_is_taken_gets_a_sentence(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """A result appears under its name whole or not at all, and nothing of the user's is lost."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from threading import Lock
 
 import pytest
 from filelock import FileLock
@@ -210,6 +213,26 @@ def test_two_merges_do_not_write_the_same_folder(tmp_path: Path, monkeypatch: py
         pass
 
     assert target.partial.is_dir()
+
+
+def test_a_merge_that_follows_one_that_is_just_removing_its_folder_finds_it_whole_or_gone(tmp_path: Path) -> None:
+    """As after a worker's death: its merge still ends while a colleague's begins at the same place."""
+    target, inside = Target(tmp_path / "out"), Lock()
+
+    def attempts(_: int) -> None:
+        for _ in range(25):
+            with suppress(MergeCancelledError), part_folder(target, {"merge": "the same"}):
+                with ExitStack() as stack:
+                    assert inside.acquire(blocking=False), "two merges are in one folder"
+                    stack.callback(inside.release)
+                    for number in range(20):
+                        (target.partial / f"model-{number}.safetensors").write_bytes(b"half")
+                raise MergeCancelledError
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(attempts, range(4)))
+
+    assert not target.partial.exists()
 
 
 def test_folders_above_are_made_and_go_again_when_the_merge_is_cancelled(plan: Plan, tmp_path: Path) -> None:
