@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -128,26 +128,21 @@ class Transformers:
 
     def ask(self, folder: Path, keep_asking: Callable[[], None] = lambda: None) -> Loading:
         """What transformers says of the folder. What `keep_asking` raises ends the child."""
-        with self._one_at_a_time:
+        with self._one_at_a_time, ExitStack() as unless_it_answers:
+            # One that has said its last may still be there for a moment, and would never answer whoever asks next.
+            unless_it_answers.callback(self._end)
             self._say(self._start(), folder)
             until = time.monotonic() + TIMEOUT
-            try:
-                while time.monotonic() < until:
-                    keep_asking()
-                    with suppress(Empty):
-                        line = self._answers.get(timeout=ASK_EVERY)
-                        if line:
-                            return _loading(json.loads(line))
-                        said = Loading(self._last_words())
-                        break
-                else:
-                    said = Loading(f"it took more than {TIMEOUT} seconds")
-            except BaseException:
-                self._end()
-                raise
-            # One that has said its last may still be there for a moment, and would never answer whoever asks next.
-            self._end()
-            return said
+            while time.monotonic() < until:
+                keep_asking()
+                with suppress(Empty):
+                    line = self._answers.get(timeout=ASK_EVERY)
+                    if not line:
+                        return Loading(self._last_words())
+                    said = _loading(json.loads(line))
+                    unless_it_answers.pop_all()
+                    return said
+            return Loading(f"it took more than {TIMEOUT} seconds")
 
     def close(self) -> None:
         """From any thread; whoever asks at the moment is told that the child was killed."""

@@ -25,22 +25,16 @@ class Outputs:
             size = len(header) + shard.nbytes
             # At its full size, so that a full disk shows now.
             path = folder / shard.name
-            handle = open_to_change(path) if path.is_file() and path.stat().st_size == size else _make(path, size)
+            is_there = path.is_file() and path.stat().st_size == size
+            if not is_there:
+                path.unlink(missing_ok=True)
+            handle = open_to_change(path) if is_there else open_new(path)
             stack.callback(os.close, handle)
+            if not is_there:
+                allocate(handle, size)
             if _read(handle, 0, len(header)) != header:
                 write_all(handle, memoryview(header), 0)
             self.handles[shard.name], self.starts[shard.name] = handle, len(header)
-
-
-def _make(path: Path, size: int) -> int:
-    path.unlink(missing_ok=True)
-    handle = open_new(path)
-    try:
-        allocate(handle, size)
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
 
 
 def _clear(folder: Path, kept: set[str]) -> None:

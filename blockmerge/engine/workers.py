@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from threading import Event, Lock
 
@@ -92,12 +93,11 @@ class Crew:
 
     def _run(self) -> None:
         bench = Bench(self._kernel, self._files.inputs)
-        try:
+        with ExitStack() as on_error:
+            on_error.callback(self._stop.set)  # the others may wait for what will never be measured
             while (job := self._take()) is not None and self._do(bench, job):
                 pass
-        except BaseException:
-            self._stop.set()  # the others may wait for what will never be measured
-            raise
+            on_error.pop_all()
 
     def _do(self, bench: Bench, job: Job) -> bool:
         """False when the work was stopped."""

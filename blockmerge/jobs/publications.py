@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,8 +82,8 @@ class Publications:
                 del others[number]
             self._known = {**others, job: publication}
             self._stops = {**{number: self._stops[number] for number in others}, job: threading.Event()}
-        task = threading.Thread(target=self._run, args=[job, folder, hub, note], name=f"publish-{job}", daemon=True)
-        task.start()
+        crashed = partial(self._change, job, problem=UNKNOWN)
+        in_background(f"publish-{job}", partial(self._run, job, folder, hub, note), crashed)
 
     def stop(self, job: int) -> None:
         """It ends within a second. Raises JobRequestError where nothing runs."""
@@ -110,12 +111,22 @@ class Publications:
             self._change(job, problem="Publishing was stopped. Publish again to go on from what the Hub has already.")
         except BlockmergeError as error:
             self._change(job, problem=str(error), needs_sign_in=isinstance(error, SignInError))
-        except Exception:  # noqa: BLE001 - the one boundary where a crash becomes a publication that stopped
-            _LOG.exception("Publishing job %d failed", job)
-            self._change(job, problem=UNKNOWN)
 
     def _change(self, job: int, **values: object) -> None:
         self._known[job] = replace(self._known[job], **values)  # type: ignore[arg-type]
+
+
+def in_background(name: str, work: Callable[[], None], crashed: Callable[[], None]) -> None:
+    """In a thread of its own. `crashed` tells whoever waits that nothing more will come."""
+
+    def run() -> None:
+        try:
+            work()
+        except Exception:  # noqa: BLE001 - the one boundary where a crash in the background becomes a sentence
+            _LOG.exception("%s failed", name)
+            crashed()
+
+    threading.Thread(target=run, name=name, daemon=True).start()
 
 
 def own_address(hub: "Hub", address: str, repository: str) -> str:
@@ -152,17 +163,13 @@ class Offers:
         kept = {key: offer for key, offer in list(self._known.items())[1 - KEPT :] if key != (owner, job)}
         asking = Offer(is_asking=True)
         self._known = {**kept, (owner, job): asking}
-        threading.Thread(target=self._ask, args=[(owner, job), asking, folder, hub], name="offer", daemon=True).start()
 
-    def _ask(self, key: tuple[str, int], asking: Offer, folder: Path, hub: "Hub") -> None:
-        try:
-            found = make_offer(folder, hub)
-        except Exception:  # noqa: BLE001 - a dialog must not wait for ever
-            _LOG.exception("Asking the Hub about job %d failed", key[1])
-            found = Offer(problem=UNKNOWN)
-        # An answer that comes late is of a token that may be forgotten by now.
-        if self._known.get(key) is asking:
-            self._known[key] = found
+        def told(offer: Offer) -> None:
+            # An answer that comes late is of a token that may be forgotten by now.
+            if self._known.get((owner, job)) is asking:
+                self._known[owner, job] = offer
+
+        in_background(f"offer-{job}", lambda: told(make_offer(folder, hub)), lambda: told(Offer(problem=UNKNOWN)))
 
 
 def make_offer(folder: Path, hub: "Hub") -> Offer:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,7 @@ def load(request: Load, device: str) -> tuple[Model, Loaded]:
     model_class = getattr(transformers, request.architecture, None)
     if model_class is None:
         raise NoAnswerError(f"This transformers does not know {request.architecture}, so {name} cannot be tried.")
-    try:
+    with failures_become(lambda why: f"transformers cannot load {name}: {why}."):
         net, told = model_class.from_pretrained(
             request.folder,
             use_safetensors=True,
@@ -62,30 +62,29 @@ def load(request: Load, device: str) -> tuple[Model, Loaded]:
             output_loading_info=True,
             **safe,
         )
-    except MemoryError:
-        raise
-    except Exception as error:
-        _LOG.exception("loading %s", request.folder)
-        raise NoAnswerError(f"transformers cannot load {name}: {first_line(error)}.") from error
     net.to(device).eval()
     return Model(net, _tokenizer(request.folder, safe), device, _context(net.config)), Loaded(len(told["missing_keys"]))
 
 
 def _tokenizer(folder: str, safe: dict[str, Any]) -> Any:
-    with panics_become(f"{Path(folder).name} has no tokenizer that transformers can read, so it cannot be tried."):
+    name = Path(folder).name
+    with failures_become(lambda _: f"{name} has no tokenizer that transformers can read, so it cannot be tried."):
         return transformers.AutoTokenizer.from_pretrained(folder, **safe)
 
 
 @contextmanager
-def panics_become(sentence: str) -> Iterator[None]:
-    """Whatever a tokenizer raises is a NoAnswerError; its panics are no Exceptions, and have no name to catch."""
+def failures_become(sentence: Callable[[str], str]) -> Iterator[None]:
+    """Whatever a model's own files make of its libraries is a NoAnswerError, told what the failure says first.
+
+    Raises MemoryError as it is. A tokenizer's panics are no Exceptions, and have no name to catch.
+    """
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:
-        _LOG.exception("a tokenizer failed")
-        raise NoAnswerError(sentence) from error
+        _LOG.exception("a model's files failed")
+        raise NoAnswerError(sentence(_first_line(error))) from error
 
 
 def _context(config: Any) -> int:
@@ -94,5 +93,5 @@ def _context(config: Any) -> int:
     return next((value for value in known if isinstance(value, int) and value > 0), 2048)
 
 
-def first_line(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")

@@ -4,20 +4,18 @@ A chat template is a program and a tokenizer holds patterns, both written by who
 take is limited here; the time is watched by the page, which ends this process where it is too long.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from blockmerge.tryout.child.limits import limited_memory
-from blockmerge.tryout.child.model import Model, NoAnswerError, first_line, panics_become
+from blockmerge.tryout.child.model import Model, NoAnswerError, failures_become
 from blockmerge.tryout.messages import MODEL, TEMPLATE, TOKENS, Doing, Message, Noted
 
 TEMPLATE_MEMORY = 256 * 10**6  # bytes
 LONGEST_RENDERED = 1_000_000  # characters
 
 Say = Callable[[Message], None]
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +41,15 @@ def chat(model: Model, history: Sequence[tuple[str, str]], text: str, say: Say) 
     said.append({"role": "user", "content": text})
     say(Doing(TEMPLATE))
     try:
-        with limited_memory(TEMPLATE_MEMORY):
+        with limited_memory(TEMPLATE_MEMORY), failures_become(lambda why: f"The chat template failed ({why[:100]})"):
             rendered = model.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
         if len(rendered) > LONGEST_RENDERED:
             raise MemoryError
     except MemoryError:
         say(Noted("The chat template needed too much memory; plain prompt used."))
         return plain(text)
-    except Exception as error:  # noqa: BLE001 - a template is somebody else's program, and may raise anything
-        _LOG.exception("rendering the chat template")
-        say(Noted(f"The chat template failed ({first_line(error)[:100]}); plain prompt used."))
+    except NoAnswerError as error:
+        say(Noted(f"{error}; plain prompt used."))
         return plain(text)
     return Prompt(rendered, True)
 
@@ -68,5 +65,5 @@ def encode(model: Model, prompt: Prompt, say: Say) -> Any:
 
 
 def encode_raw(model: Model, text: str, *, special: bool) -> Any:
-    with panics_become("The tokenizer failed on this text."):
+    with failures_become(lambda _: "The tokenizer failed on this text."):
         return model.tokenizer(text, return_tensors="pt", add_special_tokens=special)["input_ids"].to(model.device)
