@@ -31,7 +31,15 @@ from blockmerge.ui.recent_models import LOOKED_AT, recent_first
 from blockmerge.ui.recipe_shelf import RecipeShelf
 from blockmerge.ui.shapes.shapes import connect_shapes
 from blockmerge.ui.tabs import Context, Tab
-from blockmerge.ui.tabs.merge_news import News, boxes_news, kept_news, name_news, said_news, visible_models
+from blockmerge.ui.tabs.merge_news import (
+    News,
+    boxes_news,
+    kept_news,
+    name_news,
+    said_news,
+    visible_models,
+    without_echoes,
+)
 from blockmerge.ui.tabs.merge_widgets import Widgets, precision_choices, tokenizer_choices, values_of
 from blockmerge.ui.tabs.recipes import keep_recipe
 from blockmerge.ui.turns import Turns
@@ -266,28 +274,22 @@ class MergePage:
         """The name follows the models, unless a person typed it."""
         w = self.widgets
         followed = replace(form, name="") if form.name == data[w.suggested] else form
-        news = self._choose(data, followed, data[w.open] if already is None else already)
-        if news.get(w.form["name"]) == form.name:
-            del news[w.form["name"]]  # it is shown already, and may be typed over before this comes there
-        return news
+        return self._choose(data, followed, data[w.open] if already is None else already)
 
     def _choose(self, data: Data, form: Form, already: Sequence[str]) -> News:
         w = self.widgets
         data[w.turns].take()
         form = _with_normalize(form)
         draft = self.drafting.look(form)
-        news = boxes_news(w, form, already) | self._say(form, draft) | self._apart(draft)
-        # A grid that is shown already may have a stroke that has not come here yet.
-        if form.grid is None or draft.grid != form.grid:
-            news[w.grid] = draft.grid
+        news = boxes_news(w, form, already) | self._say(form, draft) | self._apart(draft) | {w.grid: draft.grid}
         news |= {lines: lines_value(draft.facts.get(key, ())) for key, lines in w.facts.items()}
         keys = tuple(form.references)
         tokenizer = form.tokenizer if form.tokenizer in keys else "a"
-        news[w.form["tokenizer"]] = gr.Dropdown(choices=tokenizer_choices(keys), value=tokenizer)
+        news[w.form["tokenizer"]] = gr.update(choices=tokenizer_choices(keys), value=tokenizer)
         if draft.plan:
             dtype = draft.plan.checkpoints[draft.plan.owner].dtype.label
-            news[w.form["dtype"]] = gr.Dropdown(choices=precision_choices(dtype, keys[0]), value=form.dtype)
-        return news
+            news[w.form["dtype"]] = gr.update(choices=precision_choices(dtype, keys[0]), value=form.dtype)
+        return without_echoes(news, data)
 
     def _say(self, form: Form, draft: Draft) -> News:
         return said_news(self.widgets, form, draft) | kept_news(self.loader, draft)

@@ -1,6 +1,6 @@
 """What the Merge tab's widgets show for a form and its draft: only what changes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -34,7 +34,7 @@ def boxes_news(w: Widgets, form: Form, already: Sequence[str]) -> News:
         w.more_row: gr.Row(visible=any(key in visible for key in LETTERS[2:])),
         w.swap: gr.Button(visible="b" in visible),
         w.add_model: gr.Button(visible=len(visible) < (method.most_models or len(LETTERS))),
-        w.form["method"]: gr.Dropdown(info=method.description, value=form.method),
+        w.form["method"]: gr.update(info=method.description, value=form.method),
         w.form["seed"]: gr.Textbox(visible=method.is_random),
     }
 
@@ -74,6 +74,18 @@ def said_news(w: Widgets, form: Form, draft: Draft) -> News:
 def name_news(w: Widgets, name: str) -> News:
     """A name that the page gives, so that it may take it back."""
     return {w.form["name"]: name, w.suggested: name}
+
+
+def without_echoes(news: News, sent: Mapping[Any, Any]) -> News:
+    """Nothing that the browser has sent goes back to it: a person may have changed it since."""
+    told: News = {}
+    for widget, new in news.items():
+        is_update = isinstance(new, dict) and new.get("__type__") == "update"
+        if widget in sent and is_update and "value" in new and new["value"] == sent[widget]:
+            told[widget] = {key: held for key, held in new.items() if key != "value"}
+        elif widget not in sent or is_update or new != sent[widget]:
+            told[widget] = new
+    return told
 
 
 def kept_news(loader: Loader, draft: Draft) -> News:
