@@ -72,11 +72,13 @@ class Api:
             base: The model that the others were tuned from, for methods that need it.
         """
         if method not in METHODS:
-            raise RecipeError(f"method: there is no merge method {method[:60]!r}.{suggestion(method, tuple(METHODS))}")
+            raise RecipeError(
+                say("refused.method", method=repr(method[:60]), suggestion=suggestion(method, tuple(METHODS)))
+            )
         keys = dict(zip(_KEYS, models, strict=False))
         problems = tuple(METHODS[method].misuses(len(models), base is not None))
         if problems or len(keys) < len(models):
-            raise RecipeError(*problems or [f"models: {len(_KEYS)} at most, found {len(models)}."])
+            raise RecipeError(*problems or [say("refused.models", most=len(_KEYS), found=len(models))])
         references = keys if base is None else {"base": base, **keys}
         layout = check_models(tuple(references), open_models(references, self._open))
         return write_template(keys, method, list_blocks(layout), base)
@@ -190,7 +192,7 @@ class Api:
         """
         done = self._own(request).get(_number(job))
         if done.state is not JobState.DONE:
-            raise JobRequestError(f"Job {done.id} is {done.state}: it has no files.")
+            raise JobRequestError(say("refused.no_files", job=done.id, state=done.state))
         return [
             {"name": file.name, "bytes": file.size, "address": f"files/{done.id}/{file.name}"}
             for file in result_files(done.out)

@@ -10,6 +10,7 @@ import gradio as gr
 from pydantic import TypeAdapter, ValidationError
 
 from blockmerge.errors import BlockmergeError, JobRequestError
+from blockmerge.ui.wording import say
 
 _TYPES: Mapping[object, str] = {
     str: "a text",
@@ -31,7 +32,7 @@ def endpoint(function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def call(*values: Any) -> Any:
         wrong = [
-            f"{name}: expected {_words(hints[name])}, found {_kind(value)}."
+            say("refused.argument", name=name, expected=_words(hints[name]), found=_kind(value))
             for name, value in zip(hints, values, strict=False)
             if name in adapters and not _is_valid(adapters[name], value)
         ]

@@ -18,13 +18,15 @@ from gradio_client.utils import is_file_obj_with_meta, traverse
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-UNKNOWN = "This did not work. Reload the page and try again; the server's log says more."
+from blockmerge.ui.wording import say
+
+UNKNOWN = say("refused.unknown")
 
 Handler = Callable[[Request, Any], Coroutine[Any, Any, Response]]
 
-NO_FILE = "The page takes no file in a call. Send a text instead."
-NO_VALUE = "A value of this call is none that the page offers. Reload the page and choose again."
-NO_CALL = "This is not a call that the page can answer. docs/api.md shows the calls that there are."
+NO_FILE = say("refused.file")
+NO_VALUE = say("refused.value")
+NO_CALL = say("refused.call")
 
 # Routes of Gradio that this page has no use for: watching files, recording the screen, uploads that nothing takes, …
 _CLOSED = re.compile(

@@ -18,6 +18,7 @@ from blockmerge.jobs.own_jobs import NO_SUCH_JOB
 from blockmerge.jobs.states import Job, JobState
 from blockmerge.jobs.store import Store
 from blockmerge.ui.visitors import owner_of
+from blockmerge.ui.wording import say
 
 ARCHIVE = "all.tar"
 CHUNK = 1 << 20  # bytes
@@ -92,7 +93,7 @@ def _content(file: ResultFile) -> Iterator[bytes]:
         while left:
             chunk = opened.read(min(CHUNK, left))
             if not chunk:
-                raise StorageError(f"{file.name} became shorter while it was downloaded. Download it again.")
+                raise StorageError(say("refused.shorter", file=file.name))
             left -= len(chunk)
             yield chunk
 
@@ -131,7 +132,7 @@ def files_router(store: Store, root_path: str = "") -> APIRouter:
         # Looked up, not joined: what the address says never becomes a path.
         file = files.get(name)
         if file is None:
-            return _not_found(f"Job {number} has no such file. Its list of files has those that there are.")
+            return _not_found(say("refused.no_file", job=number))
         return FileResponse(file.path, media_type="application/octet-stream", filename=file.path.name)
 
     return router
@@ -142,7 +143,7 @@ def _done_job(store: Store, number: int, request: Request) -> Job:
     if job is None or job.owner != owner_of(request):
         raise JobRequestError(NO_SUCH_JOB)
     if job.state is not JobState.DONE:
-        raise JobRequestError(f"Job {job.id} is {job.state}: it has no files.")
+        raise JobRequestError(say("refused.no_files", job=job.id, state=job.state))
     return job
 
 

@@ -13,6 +13,7 @@ from blockmerge.core.recipe import Lines, Recipe, StackWeights, parse_recipe, re
 from blockmerge.errors import JobRequestError, RecipeError
 from blockmerge.ui.equaliser.grid import Grid, Line, name_shape, new_grid
 from blockmerge.ui.equaliser.meaning import Kind, Meaning, entry_name
+from blockmerge.ui.wording import say
 
 LETTERS = tuple("abcdefgh")  # of the models beside the base
 BASE = "base"
@@ -64,7 +65,7 @@ def read_form(values: Mapping[str, object], grid: Grid | None, origin: Recipe | 
     """The widgets' values by name, whoever sent them; `origin` the server itself has kept. Raises JobRequestError."""
     texts = {name: _text(name, value) for name, value in values.items() if not name.startswith("parameters.")}
     if texts["method"] not in METHODS:
-        raise JobRequestError("Method: one of the list was expected. Reload the page.")
+        raise JobRequestError(say("refused.form_method"))
     parameters = {
         entry.name: _parameter(entry, values[parameter_key(entry)]) for entry in METHODS[texts["method"]].parameters
     }
@@ -76,8 +77,10 @@ def _text(name: str, value: object) -> str:
     if value is None:
         return ""
     if not isinstance(value, str) or len(value) > LONGEST_TEXT:
-        label = f"Model {name.upper()}" if name in LETTERS else name.replace("_", " ").capitalize()
-        raise JobRequestError(f"{label}: a text of at most {LONGEST_TEXT} characters was expected.")
+        label = (
+            say("refused.form_model", letter=name.upper()) if name in LETTERS else name.replace("_", " ").capitalize()
+        )
+        raise JobRequestError(say("refused.form_text", label=label, most=LONGEST_TEXT))
     return value.strip()
 
 
@@ -87,7 +90,7 @@ def _parameter(entry: Parameter, value: object) -> object:
         return int(value)
     if value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) < LONGEST_TEXT):
         return value
-    raise JobRequestError(f"{entry.name}: a number or a word was expected. Reload the page.")
+    raise JobRequestError(say("refused.form_parameter", name=entry.name))
 
 
 def parameter_key(entry: Parameter) -> str:
@@ -184,10 +187,7 @@ def fill_form(text: str, name: str, refer: Callable[[str], str]) -> Form:
     """
     recipe = parse_recipe(text)
     if len(recipe.models) > len(LETTERS):
-        raise RecipeError(
-            f"models: the page shows up to {len(LETTERS)}, the recipe names {len(recipe.models)}. "
-            "Merge it with python -m blockmerge merge."
-        )
+        raise RecipeError(say("refused.form_models", most=len(LETTERS), found=len(recipe.models)))
     letters = dict(zip(recipe.models, LETTERS, strict=False))
     values = {
         entry.name: recipe.parameters.get(entry.name, entry.default) for entry in METHODS[recipe.method].parameters

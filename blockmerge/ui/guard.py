@@ -13,6 +13,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from blockmerge.ui.wording import say
+
 BODY_LIMIT = 2 * 10**6  # bytes; the largest honest request, a page's whole state, is a few kilobytes
 DRAIN_LIMIT = 16 * 10**6  # bytes read and thrown away of a body that is too large, so that the refusal is seen
 
@@ -92,7 +94,7 @@ class Guard:
             return
         body = _Body(receive)
         if refusal is None and not await body.read(_content_length(headers)):
-            refusal = _refuse(413, f"The request is larger than {BODY_LIMIT // 10**6} MB. Send less at once.")
+            refusal = _refuse(413, say("refused.too_large", most=BODY_LIMIT // 10**6))
         answer = _with_headers(send)
         if refusal is not None:
             await refusal(scope, receive, answer)
@@ -102,13 +104,9 @@ class Guard:
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         host = headers.getlist("host")
         if len(host) != 1 or not self._hosts.accept(host[0]):
-            return _refuse(
-                400,
-                "This page does not answer to that host name. "
-                "Whoever runs it can allow the name with BLOCKMERGE_HOSTS.",
-            )
+            return _refuse(400, say("refused.host"))
         if self._is_from_another_site(headers, host[0]) and not _is_navigation(scope, headers):
-            return _refuse(403, "Another web site made this request, so it was refused. Open the page itself.")
+            return _refuse(403, say("refused.site"))
         return None
 
     def _is_from_another_site(self, headers: Headers, host: str) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from blockmerge.checkpoints.files import write_new
 from blockmerge.checkpoints.strict_json import read_object
 from blockmerge.errors import CheckpointError, RecipeError, StorageError
+from blockmerge.ui.wording import say
 
 LONGEST_NAME = 120  # characters
 
@@ -66,9 +67,9 @@ def check_name(name: str, nameless: str) -> str:
     if not plain:
         raise RecipeError(nameless)
     if len(plain) > LONGEST_NAME:
-        raise RecipeError(f"The name has {len(plain)} characters. Use {LONGEST_NAME} at most.")
+        raise RecipeError(say("refused.name_long", found=len(plain), most=LONGEST_NAME))
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in plain):
-        raise RecipeError("The name has a character that cannot be shown. Write it anew.")
+        raise RecipeError(say("refused.name_letter"))
     return plain
 
 

@@ -12,6 +12,8 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from blockmerge.ui.wording import say
+
 DELAY = 1.0  # seconds that a wrong password waits for its answer
 MOST_WAITING = 8  # wrong passwords that wait at a time, so at most this many guesses in DELAY
 
@@ -39,7 +41,7 @@ class Password:
             return
         given = _given(Headers(scope=scope).get("authorization", ""))
         if given is not None and self._waiting >= MOST_WAITING:
-            await _refuse(429, "Too many wrong passwords at the moment. Wait a few seconds.")(scope, receive, send)
+            await _refuse(429, say("refused.passwords"))(scope, receive, send)
         elif given is not None and hmac.compare_digest(given, self._password):
             await self._app(scope, receive, send)
         else:
@@ -52,7 +54,7 @@ class Password:
                 await asyncio.sleep(self._delay)
             finally:
                 self._waiting -= 1
-        sentence = "This is not the password." if is_wrong else "This page has a password. Any user name will do."
+        sentence = say("refused.password" if is_wrong else "refused.no_password")
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:

@@ -7,11 +7,12 @@ from pathlib import Path
 from blockmerge.core.recipe import Recipe, dump_recipe, parse_recipe
 from blockmerge.errors import RecipeError
 from blockmerge.ui.owner_files import OwnerFiles, check_name, free_name, new_id
+from blockmerge.ui.wording import say
 
 MOST_RECIPES = 500
 LONGEST_NOTE = 1_000
-NO_SUCH_RECIPE = "There is no such recipe any more. Reload the page."
-NAMELESS = "A recipe needs a name. Write one, such as “Zephyr late”."
+NO_SUCH_RECIPE = say("refused.no_recipe")
+NAMELESS = say("refused.nameless")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class RecipeShelf:
         """Keep a recipe. Where the name is taken, a number is put behind it."""
         kept = self.recipes()
         if len(kept) >= MOST_RECIPES:
-            raise RecipeError(f"{MOST_RECIPES} recipes are kept, and no more can be. Delete some first.")
+            raise RecipeError(say("refused.recipes_full", most=MOST_RECIPES))
         added = KeptRecipe(
             new_id(),
             free_name(check_name(name, NAMELESS), {other.name for other in kept}),
@@ -66,7 +67,7 @@ class RecipeShelf:
         before = self.get(recipe_id)
         wanted = check_name(name, NAMELESS)
         if any(other.name == wanted and other.id != before.id for other in self.recipes()):
-            raise RecipeError(f"Another recipe is called {wanted} already. Choose another name.")
+            raise RecipeError(say("refused.recipe_taken", name=wanted))
         after = KeptRecipe(before.id, wanted, check_note(note), before.saved, before.recipe)
         self._write(after)
         return after
@@ -90,5 +91,5 @@ class RecipeShelf:
 
 def check_note(note: str) -> str:
     if len(note) > LONGEST_NOTE:
-        raise RecipeError(f"The note has {len(note)} characters. Use {LONGEST_NOTE} at most.")
+        raise RecipeError(say("refused.note_long", found=len(note), most=LONGEST_NOTE))
     return note.strip().encode("utf-8", "replace").decode()

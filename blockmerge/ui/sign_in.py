@@ -18,6 +18,7 @@ from blockmerge.hub.account import who_is
 from blockmerge.hub.oauth import CALLBACK, REFUSED, Provider, asking_address, redeem
 from blockmerge.ui.identity import Identity
 from blockmerge.ui.visitors import owner_of
+from blockmerge.ui.wording import say
 
 ADDRESS = "/sign-in"
 PATIENCE = 600.0  # seconds in which somebody comes back from the Hub
@@ -56,7 +57,7 @@ class Journeys:
             or self._now() - journey.begun > PATIENCE
             or not hmac.compare_digest(journey.state.encode(), state.encode())
         ):
-            raise SignInError("This sign-in was not begun here, or took too long. Sign in again.")
+            raise SignInError(say("refused.sign_in"))
         return journey.verifier
 
 

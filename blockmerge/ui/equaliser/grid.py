@@ -167,14 +167,14 @@ class _StackValue(_Strict):
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
         if len(set(self.lanes)) != len(self.lanes):
-            raise _wrong("a lane is named twice")
+            raise _wrong(say("refused.lane_twice"))
         if "layers" not in self.lines:
-            raise _wrong("the line 'layers' is missing")
+            raise _wrong(say("refused.no_layers"))
         for lane, line in self.lines.items():
             if lane != "layers" and lane not in self.lanes:
-                raise _wrong(f"'{lane}' is no lane of this stack")
+                raise _wrong(say("refused.no_lane", lane=lane))
             if len(line) != self.layers:
-                raise _wrong(f"expected {self.layers} weights in '{lane}', one per layer, found {len(line)}")
+                raise _wrong(say("refused.weights", expected=self.layers, lane=lane, found=len(line)))
         return self
 
 
@@ -238,7 +238,7 @@ def _in_order(known: tuple[str, ...], given: Collection[str]) -> tuple[str, ...]
 def _sentence(detail: ErrorDetails) -> str:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"] if part != "[key]")
     place, text = path.removeprefix(".")[:80] or "grid", _expectation(detail)
-    return f"{place}: {text}. Reload the page."
+    return say("refused.grid", place=place, text=text)
 
 
 def _expectation(detail: ErrorDetails) -> str:
@@ -246,12 +246,12 @@ def _expectation(detail: ErrorDetails) -> str:
         case "grid":
             return detail["msg"]
         case "missing":
-            return "this key is missing"
+            return say("refused.key_missing")
         case "extra_forbidden":
-            return "this key is unknown"
+            return say("refused.key_unknown")
         case "model_type":
-            expected = "a mapping"
+            expected = say("refused.mapping")
         case _:
             expected = re.sub(r"^\w+ should (be|have) ", "", detail["msg"])
     found = repr(detail["input"])
-    return f"expected {expected}, found {found if len(found) <= 60 else f'{found[:59]}…'}"
+    return say("refused.expected", expected=expected, found=found if len(found) <= 60 else f"{found[:59]}…")
