@@ -1,9 +1,26 @@
 """Memory that is made once, reused, and grows only for rows or tensors that need it."""
 
+import ctypes
+import sys
+
 import torch
 from torch import Tensor
 
 SMALLEST = 1 << 20  # bytes: most chunks never need more
+KEPT = 16 << 20  # bytes: larger than any slice of numbers that a kernel makes
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
+
+
+def keep_freed_memory() -> None:
+    """Have glibc give what a kernel made and dropped to the next one, and not back to the system.
+
+    By default it returns a megabyte as soon as it is free, and the system clears it page by page when it is asked for
+    again: a third of the time of slerp, a fifth of that of ties. Other C libraries do as they please.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_TRIM_THRESHOLD, KEPT)
+        mallopt(_MMAP_THRESHOLD, KEPT)
 
 
 class Buffer:

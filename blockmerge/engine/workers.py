@@ -11,6 +11,7 @@ import torch
 from blockmerge.checkpoints.files import write_all
 from blockmerge.checkpoints.manifest import block_digest, read_blocks
 from blockmerge.engine.bench import Bench
+from blockmerge.engine.buffers import keep_freed_memory
 from blockmerge.engine.chunks import Chunk
 from blockmerge.engine.journal import Journal, UnitRecord
 from blockmerge.engine.odd_values import Odd
@@ -75,6 +76,7 @@ class Crew:
     def start(self, pool: ThreadPoolExecutor, threads: int) -> None:
         # The workers are the parallelism; torch's own threads would only fight them for the same cores.
         torch.set_num_threads(1)
+        keep_freed_memory()
         self._work = [pool.submit(self._run) for _ in range(threads)]
 
     def stop(self) -> None:
