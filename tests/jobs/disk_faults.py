@@ -43,10 +43,7 @@ class Fault:
 
 
 def faults(calls: Counter[str], points: int) -> Iterator[Fault]:
-    """Points spread evenly over all that there are, given how often a merge makes each call.
-
-    Where there are fewer, some come again, among threads that run otherwise.
-    """
+    """Points spread evenly over all that there are, given how often a merge makes each call."""
     every = [Fault(call, error, n) for error in ERRORS for call in CALLS for n in range(1, calls[call] + 1)]
     return (every[len(every) * place // points] for place in range(points))
 
@@ -55,7 +52,6 @@ def count_calls(plan: Plan, out: Path, folder: Path) -> Counter[str]:
     """How often one thread of a merge that nothing disturbs makes each call, at most; its result stays."""
     log = folder / "calls"
     assert attempt(plan, out, None, log) == ""
-    # strace counts each thread's calls for themselves.
     calls = Counter(re.findall(r"^(\d+) +(\w+)\(", log.read_text(), re.MULTILINE))
     most: Counter[str] = Counter()
     for (_, name), times in calls.items():
@@ -95,7 +91,8 @@ def attempt(plan: Plan, out: Path, fault: Fault | None, log: Path | None = None)
 
 def _outcome(plan: Plan, out: Path) -> str:
     try:
-        carry_out(plan, Target(out), report=lambda _: None, is_cancelled=lambda: False)
+        # With one thread the n-th call is the same one each time: strace counts each thread's calls for themselves.
+        carry_out(plan, Target(out), report=lambda _: None, is_cancelled=lambda: False, threads=1)
     except BlockmergeError as error:
         return str(error)
     except OSError as error:
