@@ -67,9 +67,13 @@ const begin = () => {
   tell();
 };
 
+// The first tab selects itself as the page opens, before or after the one that the address names: until a person does
+// something, no tab that is selected changes the address.
+let touched = false;
+for (const kind of ["pointerdown", "keydown", "click"]) addEventListener(kind, () => { touched = true; }, { capture: true, once: true });
 document.addEventListener("blockmerge-tab", ({ detail }) => {
-  // the first tab selects itself as the page opens, and a tab that is turned to is in the address already
-  if (detail !== (inAddress().tab || "merge")) write({ tab: detail }, "pushState");
+  // a tab that is turned to is in the address already
+  if (touched && detail !== (inAddress().tab || "merge")) write({ tab: detail }, "pushState");
 });
 addEventListener("popstate", () => {
   turnTo(inAddress().tab || "merge");
@@ -119,4 +123,6 @@ addEventListener("drop", async (event) => {
 });
 
 watch("value", take);
-setTimeout(begin); // when Gradio listens
+// What is triggered before Gradio listens is lost.
+if (document.body.dataset.listens) begin();
+else document.addEventListener("blockmerge-listens", begin, { once: true });

@@ -35,6 +35,8 @@ class Loader(OwnComponent):
     def connect(self, tabs: gr.Tabs, by_id: Mapping[str, gr.Tab]) -> None:
         """Let address and tabs follow each other. All of it happens in the browser."""
         quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        listens = "() => {document.body.dataset.listens = 1; document.dispatchEvent(new Event('blockmerge-listens'))}"
+        gr.on(None, None, None, None, js=listens, **quick)
         self.turn(None, self, tabs, js="(value) => ({__type__: 'update', selected: value.tab})", **quick)
         for name, tab in by_id.items():
             told = f"() => {{document.dispatchEvent(new CustomEvent('blockmerge-tab', {{detail: '{name}'}}))}}"
