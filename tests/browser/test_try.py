@@ -134,16 +134,16 @@ def test_stop_stops_all_columns(merged: Merged, visit: Visit) -> None:
     ask(page, "a list of ", length=240)
     stop = page.get_by_role("button", name="Stop")
     expect(stop).to_be_visible(timeout=QUICK)
-    expect(page.locator(".column .text:not(:empty)").first).to_be_visible(timeout=LOADING)
+    expect(page.locator(".answers .text:not(:empty)").first).to_be_visible(timeout=LOADING)
 
     start = time.monotonic()
     stop.click()
     expect(page.locator(".round")).to_have_attribute("data-open", "false", timeout=5000)
 
     print(f"stopped after {time.monotonic() - start:.2f} s")  # a figure for the reader: a busy machine is no failure
-    texts = page.locator(".column .text").all_inner_texts()
+    texts = page.locator(".answers .text").all_inner_texts()
     time.sleep(0.5)
-    assert page.locator(".column .text").all_inner_texts() == texts
+    assert page.locator(".answers .text").all_inner_texts() == texts
     expect(page.get_by_text("Stopped.").first).to_be_visible()
 
 
