@@ -177,12 +177,22 @@ class Api:
 
     async def lfs_batch(self, request: Request) -> Response:
         asked = await request.json()
+        if asked["operation"] == "download":
+            held = {file.sha256 for commit in self.readable(request).commits.values() for file in commit.files.values()}
+            objects = [self._place(wanted, is_held=wanted["oid"] in held) for wanted in asked["objects"]]
+            return JSONResponse({"transfer": "basic", "objects": objects})
         self.writable(request) if "ref" in asked else self.repository(request)
         objects = []
         for wanted in asked["objects"]:
             upload = {"upload": {"href": f"{self.storage}/{wanted['oid']}?X-Amz-Signature=secret"}}
             objects.append(wanted if wanted["oid"] in self.store.objects else {**wanted, "actions": upload})
         return JSONResponse({"transfer": "basic", "objects": objects})
+
+    def _place(self, wanted: Mapping[str, object], *, is_held: bool) -> Mapping[str, object]:
+        if not is_held:
+            return {**wanted, "error": {"code": 404, "message": "Object does not exist"}}
+        place = {"href": f"{self.storage}/{wanted['oid']}?X-Amz-Signature=secret", "expires_in": 3600}
+        return {**wanted, "authenticated": True, "actions": {"download": place}}
 
     async def put_object(self, request: Request) -> Response:
         if self.store.objects.put(await request.body()) != request.path_params["sha256"]:

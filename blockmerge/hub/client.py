@@ -65,12 +65,15 @@ def own_hub(kept: Path) -> Hub:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A repository at one commit: `files` are their sizes in bytes by path, `licence` is what its card says."""
+    """A repository at one commit: `files` are their sizes in bytes by path, `large` of those in large storage the
+    SHA-256, `licence` is what its card says. `is_restricted`: not everybody may read the files."""
 
     reference: HubReference
     files: Mapping[str, int]
+    large: Mapping[str, str]
     licence: str | None = None
     is_private: bool = False
+    is_restricted: bool = False
 
     @property
     def repository(self) -> str:
@@ -83,10 +86,8 @@ class Listing:
 
 
 def look_up(hub: Hub, reference: HubReference) -> Listing:
-    """Pin a reference to its commit, and make sure that this person may read the files: two requests at most.
-
-    The second is for what is cached on this machine: the cache is no boundary, so access is asked for each time.
-    Raises HubRefusalError or HubError.
+    """Pin a reference to its commit, by one request. Whether this person may read the files, a first read of them says,
+    or `check_access`. Raises HubRefusalError or HubError.
     """
     with in_sentences(hub.attempt(reference)):
         info = hub.api.model_info(
@@ -94,21 +95,29 @@ def look_up(hub: Hub, reference: HubReference) -> Listing:
         )
         if info.disabled:
             raise HubError(f"{reference.repository} was disabled by the Hub. Use another model.")
-        if info.gated or info.private:
-            hub.api.auth_check(reference.repository)
         return _read_listing(reference, info)
+
+
+def check_access(hub: Hub, listing: Listing) -> None:
+    """Make sure that this person may read the files, before any of them that are on this machine is used: what is kept
+    here is no boundary. Raises HubRefusalError or HubError."""
+    if listing.is_restricted:
+        with in_sentences(hub.attempt(listing.reference)):
+            hub.api.auth_check(listing.repository)
 
 
 def _read_listing(reference: HubReference, info: ModelInfo) -> Listing:
     if info.sha is None or not _COMMIT.fullmatch(info.sha):
         raise ValueError("a listing without a commit")
-    files = {entry.rfilename: _size(entry.size) for entry in info.siblings or () if _is_plain(entry.rfilename)}
+    entries = [entry for entry in info.siblings or () if _is_plain(entry.rfilename)]
     licence = info.card_data.get("license") if info.card_data is not None else None
     return Listing(
         HubReference(reference.repository, info.sha),
-        files,
+        {entry.rfilename: _size(entry.size) for entry in entries},
+        {entry.rfilename: entry.lfs.sha256 for entry in entries if entry.lfs is not None},
         licence if isinstance(licence, str) else None,
         bool(info.private),
+        bool(info.private or info.gated),
     )
 
 

@@ -23,15 +23,19 @@ from blockmerge.checkpoints.tokenizers import MAX_BYTES as MAX_VOCABULARY
 from blockmerge.checkpoints.tokenizers import vocabulary_files
 from blockmerge.core.tensors import HEADERS_ONLY, Checkpoint
 from blockmerge.errors import CheckpointError, HubError, StorageError
-from blockmerge.hub.client import Hub, Listing
+from blockmerge.hub.client import Hub, Listing, check_access
 from blockmerge.hub.failures import in_sentences
 from blockmerge.hub.pickled_headers import read_pickled_header
+from blockmerge.hub.places import find_places
 from blockmerge.hub.ranges import RemoteFile
 
 THREADS = 8
 MAX_FILES = 2_000  # that are looked at; of a repository with more, those that a model needs
 
 _LENGTH = 8  # bytes before a safetensors header that say how long it is
+_PER_TENSOR = 96  # bytes of a header beside the tensor's name: about 80 for a matrix
+_BESIDE = 4096  # bytes of a header that are no tensor's: what the file says of itself, in a result its recipe
+_SHARE = 100  # of so many bytes at most one is read in hope that the header is so long
 _CARRIED = (".json", ".jinja", ".txt", ".model", ".tiktoken")
 _LEGAL = ("licen", "notice", "use_policy", "copying")
 _INDEXES = (INDEX, BIN_INDEX)
@@ -55,7 +59,7 @@ def _is_weights(name: str) -> bool:
 
 
 def open_headers(hub: Hub, listing: Listing) -> Checkpoint:
-    """What the files of a repository say of themselves; no weights are read.
+    """What the files of a repository say of themselves; no weights are kept.
 
     Raises CheckpointError as open_checkpoint does, HubRefusalError or HubError.
     """
@@ -65,6 +69,8 @@ def open_headers(hub: Hub, listing: Listing) -> Checkpoint:
         if refusal:
             raise CheckpointError(refusal)
         _make(hub, listing, folder)
+    else:
+        check_access(hub, listing)
     return replace(open_checkpoint(folder), origin=listing.reference)
 
 
@@ -104,29 +110,40 @@ class _Mirror:
         for name in names:
             self._reserve(name)
         texts = [*self._texts(names)]
-        self._each(self._fetch_whole, texts)
-        weights = self._weights(frozenset(names))
-        self._each(self._fetch_header, weights)
+        places = find_places(self.hub, self.listing, [*texts, *self._maybe_weights(names)])
+        self._each(self._fetch_whole, texts, places)
+        sizes = self._weights(frozenset(names))
+        self._each(lambda file: self._fetch_header(file, sizes[file.name]), sizes, places)
 
     def _texts(self, names: Collection[str]) -> Iterable[str]:
         """The files that are read before a merge, where they are of a size that is read at all."""
         limits = {CONFIG: MAX_BYTES, INDEX: MAX_BYTES, BIN_INDEX: MAX_BYTES}
         limits |= dict.fromkeys(vocabulary_files(names), MAX_VOCABULARY)
-        if INDEX in names or any(name.endswith(".safetensors") for name in names):
+        if self._is_safetensors(names):
             del limits[BIN_INDEX]
         return (name for name, most in limits.items() if 0 < self.listing.files.get(name, 0) <= most)
 
-    def _weights(self, names: frozenset[str]) -> Iterable[str]:
-        """Which weight files make up the model; where that is unclear, open_checkpoint says so."""
+    def _is_safetensors(self, names: Collection[str]) -> bool:
+        return INDEX in names or any(name.endswith(".safetensors") for name in names)
+
+    def _maybe_weights(self, names: Collection[str]) -> Iterable[str]:
+        """Weight files of the format that is read; which of them, the index will say."""
+        suffix = ".safetensors" if self._is_safetensors(names) else ".bin"
+        return (name for name in names if _is_weights(name) and name.endswith(suffix))
+
+    def _weights(self, names: frozenset[str]) -> Mapping[str, int]:
+        """Which weight files make up the model, and how much of each to read at first; where it is unclear which they
+        are, open_checkpoint says so."""
         for index, single in ((INDEX, SINGLE), (BIN_INDEX, BIN_SINGLE)):
             if index in names:
-                return sorted(names & _named_by(self.folder / index))
+                sizes = _header_sizes(self.folder / index)
+                return {name: sizes[name] for name in sorted(names & sizes.keys())}
             if single in names:
-                return [single]
+                return {single: _LENGTH}
             found = [name for name in names if name.endswith(".safetensors")]
             if found:
-                return sorted(found)[:1]
-        return []
+                return {min(found): _LENGTH}
+        return {}
 
     def _reserve(self, name: str) -> None:
         """A file of its size that takes no room."""
@@ -138,8 +155,11 @@ class _Mirror:
             except OSError as error:
                 raise HubError(f"{name} cannot be as large as the Hub says. Choose another repository.") from error
 
-    def _each(self, fetch: Callable[[RemoteFile], None], names: Iterable[str]) -> None:
-        files = [RemoteFile(self.hub, self.listing.reference, name, self.listing.files[name]) for name in names]
+    def _each(self, fetch: Callable[[RemoteFile], None], names: Iterable[str], places: Mapping[str, str]) -> None:
+        files = [
+            RemoteFile(self.hub, self.listing.reference, name, self.listing.files[name], places.get(name, ""))
+            for name in names
+        ]
         with ThreadPoolExecutor(THREADS, thread_name_prefix="headers") as pool:
             for _ in pool.map(fetch, files):
                 pass
@@ -147,15 +167,18 @@ class _Mirror:
     def _fetch_whole(self, file: RemoteFile) -> None:
         self._put(file.name, {0: file.read(0, file.size)})
 
-    def _fetch_header(self, file: RemoteFile) -> None:
+    def _fetch_header(self, file: RemoteFile, expected: int) -> None:
+        """By one read where the header is no longer than expected, else by two."""
         if file.name.endswith(".bin"):
             self._put(file.name, read_pickled_header(file))
         elif file.size >= _LENGTH:
-            start = file.read(0, _LENGTH)
-            length = int.from_bytes(start, "little")
-            if 0 < length <= min(MAX_HEADER, file.size - _LENGTH):
-                start += file.read(_LENGTH, length)
-            self._put(file.name, {0: start})
+            start = file.read(0, max(_LENGTH, min(expected, file.size // _SHARE)))
+            end = _LENGTH + int.from_bytes(start[:_LENGTH], "little")
+            if not _LENGTH < end <= min(_LENGTH + MAX_HEADER, file.size):
+                end = _LENGTH  # no header; open_checkpoint says so
+            if end > len(start):
+                start += file.read(len(start), end - len(start))
+            self._put(file.name, {0: start[:end]})
 
     def _put(self, name: str, parts: Mapping[int, bytes]) -> None:
         with (self.folder / name).open("r+b") as file:
@@ -164,11 +187,14 @@ class _Mirror:
                 file.write(content)
 
 
-def _named_by(index: Path) -> frozenset[str]:
+def _header_sizes(index: Path) -> Mapping[str, int]:
+    """The files that an index names, and how many bytes hold the header of each in all likelihood."""
     try:
         named = read_object(index).get("weight_map")
     except CheckpointError:
-        return frozenset()  # open_checkpoint reads it again and tells
-    return (
-        frozenset(name for name in named.values() if isinstance(name, str)) if isinstance(named, dict) else frozenset()
-    )
+        return {}  # open_checkpoint reads it again and tells
+    sizes: dict[str, int] = {}
+    for tensor, file in named.items() if isinstance(named, dict) else ():
+        if isinstance(file, str):
+            sizes[file] = sizes.get(file, _BESIDE) + len(tensor) + _PER_TENSOR
+    return sizes

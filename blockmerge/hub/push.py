@@ -36,7 +36,7 @@ from blockmerge.core.progress import IsCancelled, Report, Stage
 from blockmerge.errors import CheckpointError, HubError, HubRefusalError, SignInError
 from blockmerge.hub.account import OFFLINE
 from blockmerge.hub.child import move
-from blockmerge.hub.client import Hub, Listing, look_up
+from blockmerge.hub.client import Hub, Listing, check_access, look_up
 from blockmerge.hub.failures import ONLY_SIGNED_IN, in_sentences
 from blockmerge.hub.headers import is_legal
 from blockmerge.hub.ranges import RemoteFile
@@ -142,6 +142,7 @@ def ask_parents(hub: Hub, parents: Sequence[Parent]) -> tuple[Sequence[Parent], 
         if parent.reference is not None:
             try:
                 listing = look_up(hub, parent.reference)
+                check_access(hub, listing)
             except HubRefusalError:
                 asked.append(parent)
                 continue

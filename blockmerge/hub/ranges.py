@@ -14,14 +14,15 @@ _TRANSIENT = (500, 502, 503, 504)
 
 
 class RemoteFile:
-    """A file at a commit. It remembers where the Hub sent its first read, so that later ones go there at once."""
+    """A file at a commit. It remembers where the Hub sent its first read, so that later ones go there at once; `place`
+    is that address where it is known already."""
 
-    def __init__(self, hub: Hub, reference: HubReference, name: str, size: int) -> None:
+    def __init__(self, hub: Hub, reference: HubReference, name: str, size: int, place: str = "") -> None:
         self._hub = hub
         self.name = name
         self.size = size
         self._own = f"{hub.endpoint}/{reference.repository}/resolve/{reference.revision}/{quote(name)}"
-        self._place = self._own
+        self._place = place or self._own
 
     def read(self, start: int, length: int) -> bytes:
         """Exactly these bytes. Raises what the client raises, or HubError for an answer that is not them."""

@@ -1,5 +1,7 @@
 """A model on the Hub is checked by a few kilobytes of it."""
 
+import json
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ from blockmerge.hub.client import Hub, look_up
 from blockmerge.hub.headers import open_headers
 from tests.hub.conftest import hub_of
 from tests.hub_server import HubServer
-from tests.tiny_models import draw, write_llama
+from tests.hub_store import weights_start
+from tests.tiny_models import draw, write_llama, write_tokenizer
 
 
 def opened(hub: Hub, reference: str) -> Checkpoint:
@@ -44,16 +47,65 @@ def test_the_headers_say_the_same_as_the_files_themselves(
     assert server.weights_given == 0
 
 
-def test_a_pair_of_thirty_shards_takes_at_most_seventy_requests(server: HubServer, hub: Hub, tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        folder = write_llama(tmp_path / name, layers=30, hidden=8, shards=30)
+@pytest.fixture
+def pair(server: HubServer, tmp_path: Path) -> tuple[str, str]:
+    """Two models of thirty shards and 9 MB, of the layout of real ones: a header is a small part of its shard."""
+    for seed, name in enumerate(("one", "two")):
+        folder = write_llama(tmp_path / name, layers=30, hidden=128, shards=30, seed=seed)
+        write_tokenizer(folder)
         server.store.add_folder(f"big/{name}", folder)
     server.asked.clear()
+    return "big/one", "big/two"
 
-    for name in ("one", "two"):
-        assert len(opened(hub, f"big/{name}").shards) == 30
 
-    assert len(server.requests()) <= 70
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_pair_of_thirty_shards_takes_at_most_seventy_requests_wherever_they_go(
+    server: HubServer, tmp_path: Path, pair: tuple[str, str], gated: bool
+) -> None:
+    for name in pair:
+        server.store.repositories[name].gated = gated
+    ann = hub_of(server, tmp_path, server.store.add_user("ann", "big"))
+
+    for name in pair:
+        assert len(opened(ann, name).shards) == 30
+
+    assert len(server.asked) <= 70
+    assert server.weights_given < sum(path.stat().st_size for path in tmp_path.glob("*/*.safetensors")) / 100
+
+
+def test_a_pair_of_thirty_shards_is_checked_in_five_seconds_at_fifty_milliseconds_a_request(
+    server: HubServer, hub: Hub, pair: tuple[str, str]
+) -> None:
+    server.wire.latency = 0.05
+
+    start = time.monotonic()
+    for name in pair:
+        opened(hub, name)
+
+    assert time.monotonic() - start < 5
+
+
+def test_a_hub_that_does_not_tell_where_the_files_lie_is_asked_for_each(
+    server: HubServer, hub: Hub, pair: tuple[str, str]
+) -> None:
+    with server.failing("POST .*/info/lfs/objects/batch", status=404) as asked:
+        checkpoint = opened(hub, pair[0])
+
+    assert asked.times < 1_000_000
+    assert len(checkpoint.shards) == 30
+
+
+def test_a_header_that_is_longer_than_most_is_read_to_its_end(server: HubServer, hub: Hub, tmp_path: Path) -> None:
+    folder = write_llama(tmp_path / "long", layers=2, hidden=256, shards=2)
+    for path in folder.glob("*.safetensors"):
+        content = path.read_bytes()
+        begin = weights_start(content)
+        header = json.loads(content[8:begin]) | {"__metadata__": {"format": "pt", "notes": "x" * 20_000}}
+        text = json.dumps(header).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + content[begin:])
+    server.store.add_folder("org/long", folder)
+
+    assert opened(hub, "org/long").tensors == open_checkpoint(folder).tensors
     assert server.weights_given == 0
 
 
