@@ -24,7 +24,7 @@ class Hub:
     """One person at one Hub. Without a token they are nobody: no token of the environment takes its place.
 
     `cache` is the client's own folder of downloads, `kept` is where headers are kept; `sign_in` says how this person
-    can sign in.
+    can sign in. A visitor is anybody but whoever sits at this machine: what lies in its cache is not theirs.
     """
 
     endpoint: str
@@ -32,6 +32,7 @@ class Hub:
     kept: Path
     token: str | None = field(default=None, repr=False)
     offline: bool = False
+    is_visitor: bool = False
     sign_in: str = HOW_TO_SIGN_IN
 
     @property

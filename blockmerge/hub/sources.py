@@ -7,6 +7,7 @@ from blockmerge.checkpoints.models import Open, is_there, open_folder
 from blockmerge.core.hub_reference import HubReference
 from blockmerge.core.progress import IsCancelled, Report
 from blockmerge.core.tensors import Checkpoint
+from blockmerge.errors import HubRefusalError
 from blockmerge.hub.cached import find_commit
 from blockmerge.hub.client import Hub, look_up
 from blockmerge.hub.download import check_space, download, plan_download
@@ -16,7 +17,7 @@ from blockmerge.hub.headers import open_headers
 def opener(hub: Hub) -> Open:
     """What open_models opens a reference with: a folder where there is one of that name, else headers from the Hub.
 
-    Offline it is what has been downloaded before.
+    Offline it is what has been downloaded before, for whoever sits at this machine.
     """
 
     def open_one(text: str) -> Checkpoint:
@@ -32,7 +33,14 @@ def open_text(hub: Hub, text: str) -> Checkpoint:
 
 
 def _open(hub: Hub, reference: HubReference) -> Checkpoint:
-    return find_commit(hub, reference) if hub.offline else open_headers(hub, look_up(hub, reference))
+    if not hub.offline:
+        return open_headers(hub, look_up(hub, reference))
+    if hub.is_visitor:
+        raise HubRefusalError(
+            f"{reference} is not opened: HF_HUB_OFFLINE is set, so the Hub is not asked whether you may see it. Choose "
+            "a model of the list, or ask whoever runs this page to unset HF_HUB_OFFLINE."
+        )
+    return find_commit(hub, reference)
 
 
 def with_weights(

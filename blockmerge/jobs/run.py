@@ -166,7 +166,7 @@ def _hub(request: Request) -> "Hub":
     from blockmerge.hub.client import own_hub  # takes most of a second, and few jobs need it
 
     own = own_hub(read_settings(os.environ).home / "hub")
-    return own if request.as_owner else replace(own, token=None)
+    return own if request.as_owner else replace(own, token=None, is_visitor=True)
 
 
 def _with_weights(request: Request, plan: Plan, report: Report, wishes: Mapping[bytes, Event]) -> Plan:

@@ -51,6 +51,7 @@ class Identity:
         return replace(
             own,
             token=held.token if held is not None else token,
+            is_visitor=not self.is_private,
             sign_in=say("publish.how_here" if self.is_private else "publish.how"),
         )
 

@@ -9,7 +9,7 @@ import pytest
 
 from blockmerge.checkpoints.models import open_models
 from blockmerge.hub.client import Hub
-from blockmerge.hub.sources import opener
+from blockmerge.hub.sources import opener, with_weights
 from blockmerge.jobs.own_jobs import OwnJobs
 from blockmerge.jobs.states import LOCAL, JobState, NewJob
 from tests.hub.test_commands import commit_of
@@ -129,6 +129,27 @@ def test_a_job_of_a_visitor_never_reads_with_the_token_of_this_machine(
     assert bench.wait_for(add(bench, "own", *models), JobState.DONE).error is None
     assert token in {asked.token for asked in server.asked}
     assert not any(token in line for line in bench.store.read_log(visitors))
+
+
+def test_offline_a_job_of_a_visitor_gets_nothing_of_what_was_downloaded(
+    server: HubServer, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = Hub(server.endpoint, tmp_path / "hf" / "hub", bench.settings.home / "hub")
+    known = open_models({"a": "org/a", "b": "org/b"}, opener(page))
+    with_weights(known, page, report=lambda _: None, is_cancelled=lambda: False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    models = pinned(server, "org/a", "org/b")
+    visitors, own = add(bench, "visitors", *models, owner="somebody"), add(bench, "own", *models)
+    bench.start_worker()
+
+    refused = bench.wait_for(visitors, JobState.FAILED)
+
+    assert refused.error == "\n".join(
+        f"models.{key}: {model} is not opened: HF_HUB_OFFLINE is set, so the Hub is not asked whether you may see it. "
+        "Choose a model of the list, or ask whoever runs this page to unset HF_HUB_OFFLINE."
+        for key, model in zip("ab", models, strict=True)
+    )
+    assert bench.wait_for(own, JobState.DONE).error is None
 
 
 def test_what_the_hub_refuses_fails_the_job_with_the_same_sentence_as_everywhere(
