@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,26 @@ def test_a_killed_worker_leaves_nothing_running_and_the_next_attempt_fetches_onl
 def _given(server: HubServer, sha256: str) -> int:
     """Bytes of weights that were given of one file."""
     return sum(asked.weights for asked in server.asked if sha256 in asked.path)
+
+
+def test_two_jobs_at_once_download_each_file_once(server: HubServer, bench: Bench) -> None:
+    bench.settings = replace(bench.settings, jobs_at_once=2)
+    server.wire.bandwidth = 10_000  # bytes per second: the first is still at it when the second begins
+    numbers = [add(bench, name, *pinned(server, "org/a", "org/b")) for name in ("one", "two")]
+    bench.start_worker()
+    wait_until(lambda: all(_downloads(bench, number) for number in numbers), 60, lambda: bench.store.live())
+    server.wire.bandwidth = 0
+
+    done = [bench.wait_for(number, JobState.DONE) for number in numbers]
+
+    assert done[0].digest == done[1].digest
+    held = [file for name in "ab" for file in server.store.repositories[f"org/{name}"].head.files.values()]
+    sizes = {file.sha256: file.size - weights_start(server.store.content(file)) for file in held if file.sha256}
+    assert {sha256: _given(server, sha256) for sha256 in sizes} == sizes
+
+
+def _downloads(bench: Bench, number: int) -> bool:
+    return bench.store.get(number).state is JobState.DOWNLOADING
 
 
 def test_a_job_of_a_visitor_never_reads_with_the_token_of_this_machine(
