@@ -149,6 +149,9 @@ def fetch(hub: Hub, request: Mapping[str, Any], tell: Callable[[int, int, str], 
     before = 0
     for one in request["wanted"]:
         reference = HubReference(one["repository"], one["commit"])
+        tell(
+            before, total, one["repository"]
+        )  # another process may be fetching the same: then nothing comes for a while
         with in_sentences(hub.attempt(reference)), _told(before, total, one["repository"], tell) as bar:
             snapshot_download(
                 reference.repository,

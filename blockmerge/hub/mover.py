@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import constants
 from huggingface_hub.utils import disable_progress_bars, logging
 
 from blockmerge.core.progress import Stage
@@ -15,6 +16,8 @@ from blockmerge.errors import BlockmergeError
 from blockmerge.hub.client import Hub
 from blockmerge.hub.download import fetch
 from blockmerge.hub.push import send
+
+CHUNK = 2**20  # bytes between two reports; with the client's own ten million a slow link would look dead
 
 Tell = Callable[[int, int, str], None]
 TASKS: Mapping[Stage, Callable[[Hub, Mapping[str, Any], Tell], Mapping[str, Any]]] = {
@@ -28,6 +31,7 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     logging.set_verbosity(logging.ERROR)  # warnings of retries show signed addresses
     disable_progress_bars()
+    constants.DOWNLOAD_CHUNK_SIZE = CHUNK
     person = request["hub"]
     folders = Path(person["cache"]), Path(person["kept"])
     hub = Hub(person["endpoint"], *folders, person["token"], sign_in=person["sign_in"])

@@ -54,6 +54,21 @@ def test_a_pair_is_downloaded_byte_for_byte_with_progress_in_bytes(server: HubSe
     assert done[-1] == total
 
 
+def test_progress_moves_within_one_file(server: HubServer, hub: Hub, tmp_path: Path) -> None:
+    folder = write_llama(tmp_path / "large", layers=1, hidden=512)
+    server.store.add_folder("org/large", folder)
+    known = look(hub, "org/large")
+    server.wire.bandwidth = 10_000_000  # bytes per second; the file has five million
+    reports: list[Progress] = []
+
+    with_weights(known, hub, report=reports.append, is_cancelled=lambda: False)
+
+    total = sum(file.stat().st_size for file in folder.iterdir())
+    others = total - (folder / "model.safetensors").stat().st_size
+    within = {report.done for report in reports if others < report.done < total}
+    assert len(within) >= 4, within
+
+
 def test_what_is_here_is_not_fetched_again(server: HubServer, hub: Hub) -> None:
     first = fetch(hub, "org/a")
     given = server.weights_given
