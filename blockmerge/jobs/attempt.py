@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from blockmerge.core.describe import size_text
 from blockmerge.core.progress import Progress, Stage
@@ -29,7 +29,8 @@ class Overtaken(Exception):
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """`job` is what it was when the attempt began, `again` whether there was one before; `stopping` is set when the
-    worker is told to stop, `nearly_done` called when there is only the result to verify."""
+    worker is told to stop, `nearly_done` called when there is only the result to verify; `token` is that of whoever the
+    job is for, where a page beside this worker holds one."""
 
     store: Store
     job: Job
@@ -37,6 +38,7 @@ class Attempt:
     log: JobLog
     stopping: threading.Event
     nearly_done: Callable[[], object]
+    token: str | None = field(default=None, repr=False)
 
     def carry_out(self, process: MergeProcess, memory: int | None) -> None:
         """Merge, and record how it ended. The process is of no use afterwards."""
@@ -49,7 +51,7 @@ class Attempt:
     def _request(self, memory: int | None) -> Request:
         job = self.job
         # This machine's token is its owner's: nobody else's job may read with it.
-        return Request(job.recipe, job.out, self.again, memory, as_owner=job.owner == LOCAL)
+        return Request(job.recipe, job.out, self.again, memory, job.owner == LOCAL, self.token)
 
     def _merge(self, process: MergeProcess, request: Request) -> Ending | Died:
         try:

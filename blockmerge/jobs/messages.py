@@ -1,7 +1,7 @@
 """What the worker and its merge process say to each other: one JSON value a line, over stdin and stdout."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from blockmerge.core.progress import Progress, Stage
@@ -16,8 +16,8 @@ CANCEL = b"cancel\n"
 class Request:
     """One attempt at one job. `again` says that an earlier attempt may have left something, or published the result.
 
-    `memory` are the bytes that the process may take for itself, None as many as there are. `as_owner`: the Hub is
-    asked with this machine's own token, and otherwise as somebody without one.
+    `memory` are the bytes that the process may take for itself, None as many as there are. The Hub is asked with
+    `token`; where there is none, `as_owner` with this machine's own, and otherwise as somebody without one.
     """
 
     recipe: str
@@ -25,6 +25,7 @@ class Request:
     again: bool
     memory: int | None = None
     as_owner: bool = False
+    token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def encode_request(request: Request) -> bytes:
 
 def decode_request(line: bytes) -> Request:
     value = json.loads(line)
-    return Request(value["recipe"], Path(value["out"]), value["again"], value["memory"], value["as_owner"])
+    return Request(**{**value, "out": Path(value["out"])})
 
 
 def encode_answer(answer: Loading) -> bytes:

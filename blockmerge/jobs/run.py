@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 REPORT_EVERY = 0.1  # seconds
 LOOK_EVERY = 0.1
 NO_MEMORY = ("can't allocate memory", "can't start new thread")  # torch's and Python's RuntimeError
+HOW_VISITORS_SIGN_IN = "on the Settings tab, then continue this job"
 OUT_OF_MEMORY = "The merge ran out of memory. Close other programs, or merge on a machine with more memory."
 
 
@@ -166,7 +167,9 @@ def _hub(request: Request) -> "Hub":
     from blockmerge.hub.client import own_hub  # takes most of a second, and few jobs need it
 
     own = own_hub(read_settings(os.environ).home / "hub")
-    return own if request.as_owner else replace(own, token=None, is_visitor=True)
+    if request.as_owner:
+        return replace(own, token=request.token or own.token)
+    return replace(own, token=request.token, is_visitor=True, sign_in=HOW_VISITORS_SIGN_IN)
 
 
 def _with_weights(request: Request, plan: Plan, report: Report, wishes: Mapping[bytes, Event]) -> Plan:

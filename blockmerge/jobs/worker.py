@@ -28,6 +28,7 @@ from blockmerge.jobs.results import sweep_results
 from blockmerge.jobs.secrets import mask_log_records
 from blockmerge.jobs.states import JobState, Ticket, refuse_left_over, refuse_taken
 from blockmerge.jobs.store import Store, open_store
+from blockmerge.jobs.tokens import ask_token
 from blockmerge.jobs.watch import Colleagues, keep_in_line
 from blockmerge.settings import Settings, environment_of, read_settings
 
@@ -118,7 +119,8 @@ class Worker:
             if self._store.move(ticket, {JobState.WAITING}, JobState.CHECKING, **begin):
                 with JobLog(self._settings.logs, self._store, job.id) as log:
                     now = self._store.get(job.id)
-                    attempt = Attempt(self._store, now, job.begun, log, self._stopping, self._warm_up)
+                    token = ask_token(self._settings.home, job.id)
+                    attempt = Attempt(self._store, now, job.begun, log, self._stopping, self._warm_up, token)
                     attempt.carry_out(self._take_process(), self._settings.job_memory)
                 self._warm_up()
 

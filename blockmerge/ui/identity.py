@@ -1,7 +1,8 @@
 """Who asks the Hub: whoever sits at this machine with the machine's token, a visitor only with a token of their own.
 
-A visitor's token lives in the memory of the page's process, under the owner of that browser's jobs. It is never
-written, logged or shown again, and no other owner's call can be made with it.
+A visitor's token lives in the memory of the page's process, under the owner of that browser's jobs, and while one of
+these is at work in that of the processes that carry it out (jobs/tokens.py). It is never written, logged or shown
+again, and no other owner's call can be made with it.
 """
 
 import re
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blockmerge.errors import JobRequestError
+from blockmerge.jobs.states import RUNNING
+from blockmerge.jobs.store import Store
 from blockmerge.ui.wording import say
 
 if TYPE_CHECKING:
@@ -77,6 +80,15 @@ class Identity:
     def sign_out(self, owner: str) -> None:
         """Forget a token that was given here; that of the machine stays."""
         self._held.pop(owner, None)
+
+    def token_for(self, store: Store, job_id: int) -> str:
+        """What the owner of a job that is at work gave here; empty where nothing, or where there is no such job."""
+        try:
+            job = store.get(job_id)
+        except JobRequestError:
+            return ""
+        held = self.sign_in_of(job.owner) if job.state in RUNNING else None
+        return "" if held is None else held.token
 
     def is_signed_in_here(self, owner: str) -> bool:
         return self.sign_in_of(owner) is not None

@@ -1,6 +1,8 @@
 """The web application: the page at /, /healthz, /files, and the guard around all of it."""
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +13,7 @@ from starlette.types import ASGIApp
 
 from blockmerge.checkpoints.library import Library
 from blockmerge.jobs.store import Store
+from blockmerge.jobs.tokens import telling_tokens
 from blockmerge.settings import Settings
 from blockmerge.ui import api
 from blockmerge.ui.boundary import HANDLERS, Boundary, Page
@@ -47,7 +50,14 @@ def build_app(settings: Settings, store: Store, *, listen: str = "127.0.0.1", ro
     is_private = listen in LOOPBACK and not settings.hosts and "SPACE_ID" not in os.environ
     # Where only this machine can reach the page, whoever sees it may as well choose among the machine's files.
     library = Library(settings.shelves, any_path=is_private)
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, exception_handlers=HANDLERS)
+    identity = Identity(settings.home, is_private)
+
+    @asynccontextmanager
+    async def telling(_: FastAPI) -> AsyncIterator[None]:
+        with telling_tokens(settings.home, lambda job: identity.token_for(store, job)):
+            yield
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, exception_handlers=HANDLERS, lifespan=telling)
 
     @app.get("/healthz")
     def health() -> dict[str, object]:
@@ -57,7 +67,6 @@ def build_app(settings: Settings, store: Store, *, listen: str = "127.0.0.1", ro
     app.include_router(job_events_router(store, settings))
     if settings.metrics:
         app.include_router(metrics_router(store))
-    identity = Identity(settings.home, is_private)
     if "SPACE_ID" in os.environ:
         identity = _with_sign_in(app, identity)
     gr.mount_gradio_app(

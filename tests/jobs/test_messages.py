@@ -41,7 +41,7 @@ def test_a_message_arrives_as_it_was_sent_on_one_line(message: Message) -> None:
     assert decode_message(line) == message
 
 
-@given(st.builds(Request, _text, _paths, st.booleans(), st.none() | _count, st.booleans()))
+@given(st.builds(Request, _text, _paths, st.booleans(), st.none() | _count, st.booleans(), st.none() | _text))
 def test_a_request_arrives_as_it_was_sent_on_one_line(request: Request) -> None:
     line = encode_request(request)
 
