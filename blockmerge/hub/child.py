@@ -64,7 +64,7 @@ def _child(log: IO[bytes]) -> Iterator["subprocess.Popen[bytes]"]:
         stdout=subprocess.PIPE,
         stderr=log,
         start_new_session=True,  # a Ctrl-C at the terminal reaches only us, and we end the child
-        env=child_environment(kept, HF_HUB_DISABLE_IMPLICIT_TOKEN="1"),
+        env=child_environment(kept, HF_HUB_DISABLE_IMPLICIT_TOKEN="1", HF_HUB_DISABLE_TELEMETRY="1"),
     )
     with child:
         try:

@@ -37,6 +37,7 @@ class Hub:
 
     @property
     def api(self) -> HfApi:
+        constants.HF_HUB_DISABLE_TELEMETRY = True  # else it fetches a list once a day, to tell the Hub what runs us
         get_session().timeout = TIMEOUT  # the session is the client's own, made anew after a failed connection
         return HfApi(
             endpoint=self.endpoint,

@@ -7,7 +7,6 @@ https://github.com/git-lfs/git-lfs/blob/main/docs/api/batch.md
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from huggingface_hub import get_session
-from huggingface_hub.utils import build_hf_headers
 
 from blockmerge.hub.client import TIMEOUT, Hub, Listing
 
@@ -32,11 +31,12 @@ def find_places(hub: Hub, listing: Listing, names: Collection[str]) -> Mapping[s
 
 
 def _ask(hub: Hub, listing: Listing, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    signed = {"Authorization": f"Bearer {hub.token}"} if hub.token is not None else {}
     asked = [{"oid": listing.large[name], "size": listing.files[name]} for name in names]
     answer = get_session().post(
         f"{hub.endpoint}/{listing.repository}.git/info/lfs/objects/batch",
         json={"operation": "download", "transfers": ["basic"], "objects": asked, "hash_algo": "sha256"},
-        headers={**build_hf_headers(token=hub.token or False), "Accept": _JSON, "Content-Type": _JSON},
+        headers={"Accept": _JSON, "Content-Type": _JSON, **signed},
         timeout=TIMEOUT,
     )
     places = dict(_told(answer.json())) if answer.status_code == 200 else {}

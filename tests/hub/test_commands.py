@@ -95,6 +95,16 @@ def test_a_merge_from_the_hub_equals_one_from_folders(server: HubServer, termina
     assert server.asked == []
 
 
+def test_the_hub_is_asked_for_the_models_and_for_nothing_else(server: HubServer, tmp_path: Path) -> None:
+    terminal = Terminal(server, tmp_path, HF_HUB_DISABLE_TELEMETRY="")
+    recipe = {"blockmerge": 1, "models": {"a": "org/a", "b": "org/b"}, "weights": {"layers": 0.5}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+
+    terminal.printed("merge", "recipe.yaml", "--out", "out", "--json")
+
+    assert [path for path in server.requests() if "/org/a" not in path and "/org/b" not in path] == []
+
+
 def test_every_problem_with_every_model_is_told_at_once(terminal: Terminal, tmp_path: Path) -> None:
     recipe = {"blockmerge": 1, "models": {"a": "org/none", "b": "org/b@v9", "c": "org/x..y"}, "weights": {"layers": 0}}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
