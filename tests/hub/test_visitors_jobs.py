@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from blockmerge.jobs.own_jobs import OwnJobs
-from blockmerge.jobs.states import JobState
+from blockmerge.jobs.states import LOCAL, JobState
 from blockmerge.jobs.tokens import ask_token, telling_tokens
 from blockmerge.ui.identity import Identity
 from blockmerge.ui.web import build_app
@@ -129,6 +129,19 @@ def test_after_a_restart_of_the_page_a_job_needs_a_sign_in_and_goes_on_after_it(
     with page(bench, signed_in(bench, ann=ann.token)):
         OwnJobs(bench.store, bench.settings, ANN).retry(number)
         assert bench.wait_for(number, JobState.DONE).error is None
+
+
+def test_a_token_given_on_this_machine_comes_before_that_of_the_machine_in_its_jobs_too(
+    server: HubServer, bench: Bench, ann: User
+) -> None:
+    number = add(bench, "mine", *pinned(server, "ann/private", "org/b"))
+    identity = Identity(bench.settings.home, is_private=True)
+    identity.sign_in(LOCAL, ann.token, "ann")
+    with page(bench, identity):
+        bench.start_worker()
+        assert bench.wait_for(number, JobState.DONE).error is None
+
+    assert {asked.token for asked in server.asked if asked.host == "hub"} == {ann.token}
 
 
 def test_a_token_is_told_only_while_its_job_is_at_work(server: HubServer, bench: Bench, ann: User) -> None:
