@@ -56,6 +56,10 @@ class MemoryObjects:
     def xet_hash(self, sha256: str) -> str | None:
         return None
 
+    def forget(self, sha256: str) -> None:
+        """What no commit names need not be kept for ever."""
+        del self._held[sha256]
+
 
 @dataclass(frozen=True, slots=True)
 class User:

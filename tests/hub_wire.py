@@ -27,7 +27,7 @@ class Asked:
 
 @dataclass(slots=True)
 class Fault:
-    """What goes wrong with requests whose "METHOD /path" matches `pattern`, the next `times` of them.
+    """What goes wrong with requests whose "METHOD /path" matches `pattern`, `times` of them behind the first `after`.
 
     With a `status` they get this answer; `cut_after` ends the connection after so many bytes of the true answer;
     `drop_bytes` leaves out the end of the true answer but says that it is whole; `seconds` lets them wait first.
@@ -41,9 +41,13 @@ class Fault:
     cut_after: int | None = None
     drop_bytes: int = 0
     seconds: float = 0.0
+    after: int = 0
 
     def takes(self, asked: Asked) -> bool:
         if self.times <= 0 or not re.search(self.pattern, str(asked)):
+            return False
+        if self.after > 0:
+            self.after -= 1
             return False
         self.times -= 1
         return True

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from blockmerge.checkpoints.files import opened
@@ -22,6 +23,7 @@ from blockmerge.checkpoints.strict_json import read_object
 from blockmerge.checkpoints.tokenizers import identify_vocabulary
 from blockmerge.core.config_hints import read_hints
 from blockmerge.core.heads import is_tied
+from blockmerge.core.parts import Span
 from blockmerge.core.tensors import HEADERS_ONLY, Checkpoint, ShardFile, TensorSpec
 from blockmerge.errors import CheckpointError, SourceChangedError
 
@@ -51,7 +53,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     if problems or config is None or shards is None:
         raise CheckpointError(*problems)
     is_headers_only = (folder / HEADERS_ONLY).is_file()
-    return Checkpoint(
+    checkpoint = Checkpoint(
         folder=folder,
         config=config,
         tensors=shards.tensors,
@@ -64,20 +66,57 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         header_digest=_digest(shards.tensors.values()),
         warnings=shards.warnings,
         vocabulary=identify_vocabulary(folder, [file.name for file in side.files]),
-        integers={} if is_headers_only else _digest_integers(folder, shards),
         is_headers_only=is_headers_only,
-        samples={} if is_headers_only else _sample_copies(folder, config, shards),
+    )
+    return checkpoint if is_headers_only else looked_into(checkpoint, folder)
+
+
+def looked_into(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
+    """The same with what is compared of its weights before a merge, from files in `folder` that hold at least that."""
+    return replace(
+        checkpoint,
+        integers={tensor.name: _digest_of(folder, tensor, tensor.nbytes) for tensor in _tables(checkpoint)},
+        samples={tensor.name: _digest_of(folder, tensor, SAMPLE) for tensor in _copies(checkpoint)},
     )
 
 
-def _digest_integers(folder: Path, shards: Shards) -> Mapping[str, str]:
+def compared_parts(checkpoint: Checkpoint) -> Mapping[str, Sequence[Span]]:
+    """What looked_into reads of each weight file."""
+    parts: dict[str, list[Span]] = {}
+    for tensor in _tables(checkpoint):
+        parts.setdefault(tensor.file, []).append((tensor.offset, tensor.offset + tensor.nbytes))
+    for tensor in _copies(checkpoint):
+        parts.setdefault(tensor.file, []).append((tensor.offset, tensor.offset + min(tensor.nbytes, SAMPLE)))
+    return parts
+
+
+def _tables(checkpoint: Checkpoint) -> Sequence[TensorSpec]:
     """Whole numbers are tables, not weights: small enough to be read and compared before a merge."""
-    digests: dict[str, str] = {}
-    for tensor in shards.tensors.values():
-        if tensor.dtype.is_integer and tensor.nbytes <= MAX_TABLE and not shards.headers[tensor.file].whole:
-            with opened(folder / tensor.file) as fd:
-                digests[tensor.name] = read_digest(fd, tensor.offset, tensor.nbytes)
-    return digests
+    found = (tensor for tensor in _placed(checkpoint) if tensor.dtype.is_integer)
+    return [tensor for tensor in found if tensor.nbytes <= MAX_TABLE]
+
+
+def _copies(checkpoint: Checkpoint) -> Sequence[TensorSpec]:
+    """Where the config says that embeddings and head are one, what may be two copies of them: their beginnings tell."""
+    if is_tied(checkpoint.config) is not True:
+        return []
+    vocabularies = read_hints(checkpoint.config).vocabularies
+    tensors = checkpoint.tensors.values()
+    shapes: list[tuple[int, ...]] = [
+        tensor.shape for tensor in tensors if len(tensor.shape) == 2 and tensor.shape[0] in vocabularies
+    ]
+    return [tensor for tensor in _placed(checkpoint) if shapes.count(tensor.shape) > 1]
+
+
+def _placed(checkpoint: Checkpoint) -> Iterable[TensorSpec]:
+    """The tensors that can be read from a place in their file."""
+    whole = {shard.name for shard in checkpoint.shards if shard.whole}
+    return (tensor for tensor in checkpoint.tensors.values() if tensor.file not in whole)
+
+
+def _digest_of(folder: Path, tensor: TensorSpec, most: int) -> str:
+    with opened(folder / tensor.file) as fd:
+        return read_digest(fd, tensor.offset, min(tensor.nbytes, most))
 
 
 def check_whole(checkpoint: Checkpoint) -> None:
@@ -94,7 +133,7 @@ def _sample_copies(folder: Path, config: Mapping[str, object], shards: Shards) -
         return {}
     vocabularies = read_hints(config).vocabularies
     found = [tensor for tensor in shards.tensors.values() if len(tensor.shape) == 2 and tensor.shape[0] in vocabularies]
-    shapes = [tensor.shape for tensor in found]
+    shapes: list[tuple[int, ...]] = [tensor.shape for tensor in found]
     digests: dict[str, str] = {}
     for tensor in found:
         if shapes.count(tensor.shape) > 1 and not shards.headers[tensor.file].whole:

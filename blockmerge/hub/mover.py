@@ -1,7 +1,8 @@
-"""The process that child.py starts: it reads one request from stdin, carries it out, and answers in lines of JSON."""
+"""The process that child.py starts: it reads requests from stdin, carries them out, and answers in lines of JSON."""
 
 import json
 import os
+import queue
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -15,31 +16,41 @@ from blockmerge.core.progress import Stage
 from blockmerge.errors import BlockmergeError
 from blockmerge.hub.client import Hub
 from blockmerge.hub.download import fetch
+from blockmerge.hub.parts import bring
 from blockmerge.hub.push import send
+from blockmerge.hub.shards import look_at, store, which_are_known
 
 CHUNK = 2**20  # bytes between two reports; with the client's own ten million a slow link would look dead
 
 Tell = Callable[[int, int, str], None]
-TASKS: Mapping[Stage, Callable[[Hub, Mapping[str, Any], Tell], Mapping[str, Any]]] = {
-    Stage.DOWNLOAD: fetch,
-    Stage.UPLOAD: send,
+TASKS: Mapping[str, Callable[[Hub, Mapping[str, Any], Tell], Mapping[str, Any]]] = {
+    Stage.DOWNLOAD.value: fetch,
+    Stage.UPLOAD.value: send,
+    "parts": bring,
+    "destination": look_at,
+    "shard": store,
+    "known": which_are_known,
 }
 
 
 def main() -> None:
-    request = json.loads(os.fdopen(0, "rb", buffering=0, closefd=False).readline())
-    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    requests = queue.Queue[Mapping[str, Any]]()
+    threading.Thread(target=_listen, args=(requests,), name="parent", daemon=True).start()
     logging.set_verbosity(logging.ERROR)  # warnings of retries show signed addresses
     disable_progress_bars()
     constants.DOWNLOAD_CHUNK_SIZE = CHUNK
+    while True:
+        _say(_answer(requests.get()))
+
+
+def _answer(request: Mapping[str, Any]) -> Mapping[str, Any]:
     person = request["hub"]
     folders = Path(person["cache"]), Path(person["kept"])
     hub = Hub(person["endpoint"], *folders, person["token"], sign_in=person["sign_in"])
     try:
-        answer: Mapping[str, Any] = {"result": dict(TASKS[Stage(request["stage"])](hub, request, _tell))}
+        return {"result": dict(TASKS[request["task"]](hub, request, _tell))}
     except BlockmergeError as error:
-        answer = {"refused": type(error).__name__, "problems": list(error.problems)}
-    _say(answer)
+        return {"refused": type(error).__name__, "problems": list(error.problems)}
 
 
 def _tell(done: int, total: int, detail: str) -> None:
@@ -52,7 +63,11 @@ def _say(answer: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def _end_with_parent() -> None:
-    while os.read(0, 4096):
-        pass
-    os._exit(1)
+def _listen(requests: "queue.Queue[Mapping[str, Any]]") -> None:
+    """Until the parent has gone; then everything ends at once."""
+    try:
+        with os.fdopen(0, "rb", buffering=0, closefd=False) as lines:
+            for line in lines:
+                requests.put(json.loads(line))
+    finally:  # also in the middle of a line
+        os._exit(1)

@@ -6,8 +6,8 @@ that is there keeps what it is. What was uploaded stays with the Hub, so that an
 
 import os
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,16 @@ from blockmerge.checkpoints.refusals import is_weight_file
 from blockmerge.checkpoints.side_files import leads_out
 from blockmerge.checkpoints.strict_json import read_object, shown
 from blockmerge.core.hub_reference import HubReference, parse_hub_reference
+from blockmerge.core.parts import Receipt
 from blockmerge.core.progress import IsCancelled, Report, Stage
 from blockmerge.errors import CheckpointError, HubError, HubRefusalError, SignInError
 from blockmerge.hub.account import OFFLINE
-from blockmerge.hub.child import move
+from blockmerge.hub.child import Mover, mover
 from blockmerge.hub.client import Hub, Listing, check_access, look_up
 from blockmerge.hub.failures import ONLY_SIGNED_IN, in_sentences
 from blockmerge.hub.headers import is_legal
 from blockmerge.hub.ranges import RemoteFile
+from blockmerge.hub.receipts import addition
 
 CONFLICT = 409  # the status for a name that is taken
 MAX_LEGAL = 2 * 10**6  # bytes of a licence file
@@ -57,13 +59,25 @@ class Destination:
 @dataclass(frozen=True, slots=True)
 class Push:
     """Everything that will stand in the repository: files of the folder by name, and what is made for it: texts, and
-    pictures as their bytes."""
+    pictures as their bytes; `sent` are weight files that the Hub has already. Where a `parent` is given, the commit
+    must find the repository at that one."""
 
     folder: Path
     files: Sequence[str]
     texts: Mapping[str, str]
     message: str
     pictures: Mapping[str, bytes] = field(default_factory=dict)
+    sent: Sequence[Receipt] = ()
+    parent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A repository before a push: its newest commit, and whether it was made for it."""
+
+    commit: str
+    is_new: bool
+    is_private: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +113,20 @@ def read_destination(hub: Hub, text: str) -> str:
 
 
 def prepare(  # noqa: PLR0913 - one for each thing that stands in the repository
-    hub: Hub, folder: Path, manifest: Manifest, repository: str, licence: str | None, card: str | None = None
+    hub: Hub,
+    folder: Path,
+    manifest: Manifest,
+    repository: str,
+    licence: str | None,
+    card: str | None = None,
+    sent: Sequence[Receipt] = (),
 ) -> Push:
     """What a verified result's push will hold: its files, its card, its recipe, the licences of its models.
 
     `card` is the text of one that a person wrote, with its licence in it; it takes the place of the one made here.
-    Raises CheckpointError, HubRefusalError or HubError.
+    The files of `sent` are not in the folder any more. Raises CheckpointError, HubRefusalError or HubError.
     """
-    files = [*_files(folder, manifest)]
+    files = [*_files(folder, manifest, {one.name for one in sent})]
     parents, legal = ask_parents(hub, read_parents(manifest))
     if card is None:
         card = card_for(folder, manifest, parents, repository, licence)
@@ -115,7 +135,7 @@ def prepare(  # noqa: PLR0913 - one for each thing that stands in the repository
     texts = {CARD: card, RECIPE_FILE: manifest.recipe, **theirs, **legal}
     picture = weight_picture(manifest)
     message = f"Merge of {', '.join(parent.name for parent in parents)}"[:200]
-    return Push(folder, files, texts, message, {PICTURE_FILE: picture} if picture else {})
+    return Push(folder, files, texts, message, {PICTURE_FILE: picture} if picture else {}, sent)
 
 
 def card_for(folder: Path, manifest: Manifest, parents: Sequence[Parent], repository: str, licence: str | None) -> str:
@@ -123,10 +143,10 @@ def card_for(folder: Path, manifest: Manifest, parents: Sequence[Parent], reposi
     return write_card(repository, manifest, parents, choose_licence(parents, licence), read_object(folder / CONFIG))
 
 
-def _files(folder: Path, manifest: Manifest) -> Iterator[str]:
+def _files(folder: Path, manifest: Manifest, sent: Collection[str]) -> Iterator[str]:
     """The files that the manifest lists, and itself; a manifest is a file too, and may name any path."""
     root = Path(os.path.realpath(folder))
-    for name in (*manifest.files, MANIFEST):
+    for name in (*(name for name in manifest.files if name not in sent), MANIFEST):
         path = folder / name
         if Path(name).is_absolute() or ".." in Path(name).parts or leads_out(path, root) or not path.is_file():
             raise CheckpointError(f"{MANIFEST} names {shown(name)}, which is no file of {folder.name}. Merge again.")
@@ -164,6 +184,12 @@ def _legal_texts(hub: Hub, listing: Listing) -> Iterator[tuple[str, str]]:
 def push(hub: Hub, planned: Push, to: Destination, *, report: Report, is_cancelled: IsCancelled) -> Pushed:
     """Upload and commit. Raises HubRefusalError, HubError, StorageError or MergeCancelledError; the repository is then
     as it was, or new and empty, and the same call goes on from what is there."""
+    with mover(hub) as child:
+        return push_with(child, planned, to, report, is_cancelled)
+
+
+def push_with(child: Mover, planned: Push, to: Destination, report: Report, is_cancelled: IsCancelled) -> Pushed:
+    """`push` by a child that is there."""
     request = {
         "folder": str(planned.folder.absolute()),
         "files": list(planned.files),
@@ -173,8 +199,10 @@ def push(hub: Hub, planned: Push, to: Destination, *, report: Report, is_cancell
         "repository": to.repository,
         "is_public": to.is_public,
         "as_pull_request": to.as_pull_request,
+        "sent": [asdict(one) for one in planned.sent],
+        "parent": planned.parent,
     }
-    return Pushed(**move(Stage.UPLOAD, request, hub, report, is_cancelled))
+    return Pushed(**child.ask(Stage.UPLOAD.value, Stage.UPLOAD, request, report, is_cancelled))
 
 
 def send(hub: Hub, request: Mapping[str, Any], tell: Callable[[int, int, str], None]) -> Mapping[str, Any]:
@@ -182,18 +210,24 @@ def send(hub: Hub, request: Mapping[str, Any], tell: Callable[[int, int, str], N
     to = Destination(request["repository"], request["is_public"], request["as_pull_request"])
     made = {name: text.encode() for name, text in request["texts"].items()}
     made |= {name: b64decode(content) for name, content in request["pictures"].items()}
-    names = {*request["files"], *made}
+    sent = [Receipt(**one) for one in request["sent"]]
+    names = {*request["files"], *made, *(one.name for one in sent)}
     with in_sentences(hub.attempt(HubReference(to.repository), is_writing=True)):
-        repository, is_new = _find_or_make(hub.api, to)
-        _check_names(repository, names)
+        repository, is_new = find_or_make(hub.api, to)
+        check_names(repository, names)
+        held = {entry.rfilename: entry.lfs.sha256 for entry in repository.siblings or () if entry.lfs}
         files = [CommitOperationAdd(name, Path(request["folder"]) / name) for name in request["files"]]
         _upload(hub, to, files, tell)
         commit = hub.api.create_commit(
             to.repository,
-            [*files, *(CommitOperationAdd(name, content) for name, content in made.items())],
+            [
+                *(addition(one, held.get(one.name)) for one in sent),
+                *files,
+                *(CommitOperationAdd(name, content) for name, content in made.items()),
+            ],
             commit_message=request["message"],
             create_pr=to.as_pull_request,
-            parent_commit=repository.sha,
+            parent_commit=request["parent"] or repository.sha,
         )
         _check_arrival(hub.api, to, commit.oid, names)
     return {
@@ -205,10 +239,10 @@ def send(hub: Hub, request: Mapping[str, Any], tell: Callable[[int, int, str], N
     }
 
 
-def _find_or_make(api: HfApi, to: Destination) -> tuple[ModelInfo, bool]:
+def find_or_make(api: HfApi, to: Destination) -> tuple[ModelInfo, bool]:
     """The repository as it is now, and whether it is new; that this token may write to it is asked before uploading."""
     try:
-        found = api.model_info(to.repository)
+        found = api.model_info(to.repository, files_metadata=True)
     except RepositoryNotFoundError:
         if to.as_pull_request:
             raise HubRefusalError(
@@ -232,7 +266,7 @@ def _make(api: HfApi, to: Destination) -> None:
         ) from error
 
 
-def _check_names(repository: ModelInfo, names: set[str]) -> None:
+def check_names(repository: ModelInfo, names: set[str]) -> None:
     """Weights that stay beside ours would be loaded instead of them, or with them."""
     held = [entry.rfilename for entry in repository.siblings or ()]
     others = [name for name in held if name not in names and (is_weight_file(name) or name.endswith(".index.json"))]

@@ -127,6 +127,8 @@ def run(phase: str, hub: Hub, folder: Path) -> None:
             "files": ["model.safetensors"],
             "texts": {"README.md": "# merged\n"},
             "pictures": {},
+            "sent": [],
+            "parent": None,
         }
         send(hub, {**to, **files}, lambda *_: None)
 
