@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import xxhash
 
@@ -45,7 +45,7 @@ class FileEntry:
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """`recipe` is the canonical recipe, `mergekit` the same merge in mergekit's grammar, empty where there is none.
-    `files` is filled by write_manifest: all files of the folder but this one."""
+    `files` is filled by write_manifest: all files of the folder but this one, beside those that are named before."""
 
     version: str
     recipe: str
@@ -92,7 +92,8 @@ def result_digest(tensors: Mapping[str, TensorEntry]) -> str:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write it last: it records the files that lie in the folder, hidden ones apart."""
+    """Write it last: it records the files that lie in the folder, hidden ones apart, beside those that it names."""
+    files = {**manifest.files, **dict(_files_in(folder))}
     value = {
         "blockmerge": _FORMAT,
         "version": manifest.version,
@@ -101,7 +102,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "result_digest": manifest.result_digest,
         "torch": manifest.torch,
         "processor": manifest.processor,
-        "files": {name: _file_value(entry) for name, entry in _files_in(folder)},
+        "files": {name: _file_value(files[name]) for name in sorted(files, key=PurePosixPath)},
         "tensors": {
             name: {"dtype": entry.dtype.code, "shape": list(entry.shape), "digest": entry.digest}
             for name, entry in manifest.tensors.items()
@@ -146,7 +147,7 @@ def _lines(value: Mapping[str, object]) -> str:
 
 
 def _files_in(folder: Path) -> Iterable[tuple[str, FileEntry]]:
-    for path in sorted(folder.rglob("*")):
+    for path in folder.rglob("*"):
         name = path.relative_to(folder)
         if path.is_file() and name != Path(MANIFEST) and not any(part.startswith(".") for part in name.parts):
             yield name.as_posix(), file_entry(path)

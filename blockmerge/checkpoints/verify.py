@@ -1,6 +1,6 @@
 """Is a written result what its plan says? Everything is read again from the disk by our own reader."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -23,17 +23,26 @@ from blockmerge.core.progress import IsCancelled, Progress, Report, Stage
 from blockmerge.core.tensors import DType, TensorSpec
 from blockmerge.errors import CheckpointError, MergeCancelledError, VerifyError
 
+_AGAIN = "Merge again; if it happens twice, check the disk and the memory of this machine."
 
-def verify_result(
-    folder: Path, plan: Plan, *, report: Report, is_cancelled: IsCancelled, read_data: bool = False
+
+def verify_result(  # noqa: PLR0913 - how it is watched and stopped belongs to the call
+    folder: Path,
+    plan: Plan,
+    *,
+    report: Report,
+    is_cancelled: IsCancelled,
+    read_data: bool = False,
+    sent: Collection[str] = (),
 ) -> None:
     """Compare headers, lengths, index, side files and manifest with the plan; with `read_data` every byte as well.
 
-    Raises VerifyError with all that is wrong, each sentence naming its file and tensor.
+    Shards that were `sent` away went through verify_shard before. Raises VerifyError with all that is wrong, each
+    sentence naming its file and tensor.
     """
     report(Progress(Stage.VERIFY, 0, plan.nbytes))
     manifest = read_manifest(folder)
-    problems = [*_first(_check_manifest(manifest, plan)), *_check_files(folder, manifest, plan)]
+    problems = [*_first(_check_manifest(manifest, plan)), *_check_files(folder, manifest, plan, sent)]
     headers: dict[str, Header] = {}
     for shard in plan.shards:
         if not (folder / shard.name).is_file():
@@ -45,10 +54,28 @@ def verify_result(
             continue
         problems += _first(_check_header(headers[shard.name], shard, shard_metadata(plan)))
     if read_data and not problems:
-        problems += _check_data(folder, headers, manifest, _Reader(plan.nbytes, report, is_cancelled))
+        digests = {name: entry.digest for name, entry in manifest.tensors.items()}
+        problems += _check_data(folder, headers, digests, _Reader(plan.nbytes, report, is_cancelled))
     if problems:
-        raise VerifyError(*problems, "Merge again; if it happens twice, check the disk and the memory of this machine.")
+        raise VerifyError(*problems, _AGAIN)
     report(Progress(Stage.VERIFY, plan.nbytes, plan.nbytes))
+
+
+def verify_shard(folder: Path, shard: OutputShard, plan: Plan, digests: Mapping[str, str]) -> None:
+    """Compare a shard's header with the plan, and every byte behind it with the digests of its tensors.
+
+    Raises VerifyError with all that is wrong.
+    """
+    try:
+        header = read_header(folder / shard.name)
+    except CheckpointError as error:
+        raise VerifyError(*error.problems, _AGAIN) from error
+    problems = [*_first(_check_header(header, shard, shard_metadata(plan)))]
+    if not problems:
+        reader = _Reader(plan.nbytes, lambda _: None, lambda: False)
+        problems += _check_data(folder, {shard.name: header}, digests, reader)
+    if problems:
+        raise VerifyError(*problems, _AGAIN)
 
 
 def _first(problems: Iterable[str]) -> Iterable[str]:
@@ -70,16 +97,16 @@ def _check_manifest(manifest: Manifest, plan: Plan) -> Iterable[str]:
         yield f"blockmerge.json names the tensor {shown(name)}, which is not in the plan."
 
 
-def _check_files(folder: Path, manifest: Manifest, plan: Plan) -> Iterable[str]:
+def _check_files(folder: Path, manifest: Manifest, plan: Plan, sent: Collection[str]) -> Iterable[str]:
     index = [INDEX] if len(plan.shards) > 1 else []
     names = [*(shard.name for shard in plan.shards), *index, *(step.name for step in plan.side_files)]
     for name in names:
         path = folder / name
-        if not path.is_file():
+        if name not in sent and not path.is_file():
             yield f"{name} is missing in the result."
         elif name not in manifest.files:
             yield f"blockmerge.json does not name {name}."
-        elif file_entry(path) != manifest.files[name]:
+        elif name not in sent and file_entry(path) != manifest.files[name]:
             yield f"{name} is not the file that was written: its size or its digest differs from blockmerge.json."
     if index and (folder / INDEX).is_file() and (folder / INDEX).read_bytes() != index_json(plan):
         yield f"{INDEX} does not match the plan."
@@ -128,9 +155,11 @@ class _Reader:
             self.report(Progress(Stage.VERIFY, self.done, self.total, tensor.file))
 
 
-def _check_data(folder: Path, headers: Mapping[str, Header], manifest: Manifest, reader: _Reader) -> Iterable[str]:
+def _check_data(
+    folder: Path, headers: Mapping[str, Header], digests: Mapping[str, str], reader: _Reader
+) -> Iterable[str]:
     for name, header in headers.items():
         with opened(folder / name) as fd:
             for tensor in header.tensors.values():
-                if reader.digest(fd, tensor) != manifest.tensors[tensor.name].digest:
+                if reader.digest(fd, tensor) != digests[tensor.name]:
                     yield f"{shown(tensor.name)} in {name} does not hold the bytes that were written."

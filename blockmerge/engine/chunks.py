@@ -75,8 +75,16 @@ class Chunk:
     @property
     def ends_block(self) -> bool:
         """Whether its end is the end of a digest block, so that another unit of work may begin there."""
-        end = self.start * self.dtype.bits // 8 + self.nbytes
-        return bool(self.pieces) or end % BLOCK == 0 or end == self.step.nbytes
+        return bool(self.pieces) or self._end % BLOCK == 0 or self.ends_tensor
+
+    @property
+    def ends_tensor(self) -> bool:
+        """Whether its end is that of its step's tensor; one of joined neighbours has several, and may say no."""
+        return self._end == self.step.nbytes
+
+    @property
+    def _end(self) -> int:
+        return self.start * self.dtype.bits // 8 + self.nbytes
 
 
 def chunks_of(shard: OutputShard, data_start: int, method: str = "linear") -> Iterator[Chunk]:

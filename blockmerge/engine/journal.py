@@ -7,12 +7,14 @@ the unit is found by the digests when the merge is taken up again, and done agai
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from blockmerge import __version__
+from blockmerge.core.parts import Receipt
 from blockmerge.core.plan import Plan
+from blockmerge.core.tensors import Checkpoint
 
 JOURNAL = ".blockmerge.journal"
 
@@ -34,13 +36,17 @@ def identity_of(plan: Plan, torch_version: str, processor: str) -> Mapping[str, 
         "recipe": plan.canonical,
         "torch": torch_version,
         "processor": processor,
-        "inputs": {
-            key: [[shard.name, shard.size, shard.mtime_ns, shard.inode] for shard in checkpoint.shards]
-            for key, checkpoint in plan.checkpoints.items()
-        },
+        "inputs": {key: _files_of(checkpoint) for key, checkpoint in plan.checkpoints.items()},
         # Which rows belong together is not in the recipe.
         "vocabularies": {key: checkpoint.vocabulary.digest for key, checkpoint in plan.checkpoints.items()},
     }
+
+
+def _files_of(checkpoint: Checkpoint) -> list[list[str | int]]:
+    """Of a commit on the Hub, which the recipe names, only headers may be here: whenever those were fetched."""
+    if checkpoint.is_headers_only:
+        return [[shard.name, shard.size] for shard in checkpoint.shards]
+    return [[shard.name, shard.size, shard.mtime_ns, shard.inode] for shard in checkpoint.shards]
 
 
 class Journal:
@@ -69,6 +75,10 @@ class Journal:
         self._write({"unit": record.number, "bytes": record.nbytes, "blocks": blocks, "odd": odd})
         self.units += 1
 
+    def append_sent(self, receipt: Receipt) -> None:
+        """A shard that the Hub has now."""
+        self._write({"sent": asdict(receipt)})
+
     def _write(self, value: Mapping[str, object]) -> None:
         # One call, so that a line is there whole or, after a kill, without its end.
         os.write(self._fd, json.dumps(value).encode() + b"\n")
@@ -90,7 +100,13 @@ def read_identity(folder: Path) -> Mapping[str, object] | None:
 
 def read_units(folder: Path) -> dict[int, UnitRecord]:
     """Every unit that was finished, by its number; a line without its end counts for nothing."""
-    return {record.number: record for record in (_record(line) for line in list(_lines(folder))[1:])}
+    lines = [line for line in _lines(folder) if "unit" in line]
+    return {record.number: record for record in map(_record, lines)}
+
+
+def read_sent(folder: Path) -> list[Receipt]:
+    """Every shard that was sent to the Hub."""
+    return list({line["sent"]["name"]: Receipt(**line["sent"]) for line in _lines(folder) if "sent" in line}.values())
 
 
 def count_units(folder: Path) -> int:

@@ -71,7 +71,7 @@ def carry_out(  # noqa: PLR0913 - how it is watched and stopped belongs to the c
     PlanError before anything is written; MergeCancelledError, MergePausedError, StorageError, SourceChangedError or
     VerifyError afterwards. After a cancel nothing stays; target.part_folder says when something does.
     """
-    watch = _Watch(report, is_cancelled, is_paused)
+    watch = Watch(report, is_cancelled, is_paused)
     with watch.timed("check"):
         report(Progress(Stage.CHECK, 0, plan.nbytes))
         for checkpoint in plan.checkpoints.values():
@@ -85,7 +85,7 @@ def carry_out(  # noqa: PLR0913 - how it is watched and stopped belongs to the c
             warnings = judge(plan, tally.odd)
             for checkpoint in plan.checkpoints.values():
                 check_unchanged(checkpoint)
-            manifest = _manifest(plan, tally)
+            manifest = manifest_of(plan, tally)
             write_side_files(plan, target.partial)
             write_index(plan, target.partial)
             write_manifest(target.partial, manifest)
@@ -98,7 +98,7 @@ def carry_out(  # noqa: PLR0913 - how it is watched and stopped belongs to the c
 
 
 @dataclass(frozen=True, slots=True)
-class _Watch:
+class Watch:
     """Whom the merge tells how far it is, who may stop it, and the seconds that its stages took so far."""
 
     report: Report
@@ -119,10 +119,10 @@ class _Watch:
             raise MergePausedError("The merge was stopped. Started again, it goes on from what is finished.")
 
 
-def _merge(plan: Plan, partial: Path, journal: Journal, watch: _Watch, threads: int) -> Tally:
+def _merge(plan: Plan, partial: Path, journal: Journal, watch: Watch, threads: int) -> Tally:
     with ExitStack() as stack:
         with watch.timed("merge"):
-            inputs = _open_inputs(plan, partial, stack)
+            inputs = open_inputs(plan, partial, stack)
             outputs = Outputs(plan, partial, stack)
             syncer = stack.enter_context(Syncer())
             finished = finished_units(plan, partial, outputs, watch.stop_if_asked)
@@ -133,13 +133,14 @@ def _merge(plan: Plan, partial: Path, journal: Journal, watch: _Watch, threads: 
             crew = Crew(ahead(schedule.jobs(units), inputs), files, kernel, journal)
             for record in finished.values():
                 crew.tally.add(record)
-            _work(plan, crew, watch, threads)
+            work(plan, crew, watch, threads)
+            watch.report(Progress(Stage.MERGE, plan.nbytes, plan.nbytes))
         with watch.timed("sync"):
             syncer.finish(outputs.handles.values(), watch.stop_if_asked)
         return crew.tally
 
 
-def _work(plan: Plan, crew: Crew, watch: _Watch, threads: int) -> None:
+def work(plan: Plan, crew: Crew, watch: Watch, threads: int) -> None:
     with ThreadPoolExecutor(threads, thread_name_prefix="merge") as pool:
         try:
             crew.start(pool, threads)
@@ -149,7 +150,6 @@ def _work(plan: Plan, crew: Crew, watch: _Watch, threads: int) -> None:
         finally:
             crew.stop()  # an error in this thread must not leave the pool waiting for the whole merge
     watch.stop_if_asked()
-    watch.report(Progress(Stage.MERGE, plan.nbytes, plan.nbytes))
 
 
 def _progress(plan: Plan, tally: Tally) -> Progress:
@@ -162,7 +162,7 @@ def _progress(plan: Plan, tally: Tally) -> Progress:
     return Progress(Stage.MERGE, tally.done, plan.nbytes, detail)
 
 
-def _open_inputs(plan: Plan, partial: Path, stack: ExitStack) -> dict[tuple[str, str], int]:
+def open_inputs(plan: Plan, partial: Path, stack: ExitStack) -> dict[tuple[str, str], int]:
     handles: dict[tuple[str, str], int] = {}
     for step in plan.steps:
         for source in step.inputs:
@@ -172,7 +172,7 @@ def _open_inputs(plan: Plan, partial: Path, stack: ExitStack) -> dict[tuple[str,
     return handles
 
 
-def _manifest(plan: Plan, tally: Tally) -> Manifest:
+def manifest_of(plan: Plan, tally: Tally) -> Manifest:
     counts = count_blocks(plan.steps)
     return Manifest(
         version=__version__,

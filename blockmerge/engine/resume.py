@@ -1,7 +1,7 @@
 """What a merge finds in its part folder: the shards of an earlier attempt, and which of their units are whole."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,7 +19,7 @@ class Outputs:
     def __init__(self, plan: Plan, folder: Path, stack: ExitStack) -> None:
         self.handles: dict[str, int] = {}
         self.starts: dict[str, int] = {}
-        _clear(folder, {shard.name for shard in plan.shards})
+        clear(folder, {shard.name for shard in plan.shards})
         for shard in plan.shards:
             header = shard_header(shard, plan)
             size = len(header) + shard.nbytes
@@ -37,20 +37,25 @@ class Outputs:
             self.handles[shard.name], self.starts[shard.name] = handle, len(header)
 
 
-def _clear(folder: Path, kept: set[str]) -> None:
+def clear(folder: Path, kept: Collection[str] = ()) -> None:
     """An earlier attempt may have been killed while it wrote the files beside the shards."""
     for entry in folder.iterdir():
-        if entry.name not in kept | {LOCK, JOURNAL}:
+        if entry.name not in {*kept, LOCK, JOURNAL}:
             remove(entry)
 
 
 def finished_units(plan: Plan, folder: Path, outputs: Outputs, check: Callable[[], None]) -> Mapping[int, UnitRecord]:
-    """The units in the journal whose bytes are still there: all of them are read again. `check` is called between."""
+    """The units in the journal whose bytes are still there: all of them are read again. `check` is called between.
+
+    Those of shards that are not in this plan are none of its own.
+    """
     places = dict(_places(plan, outputs))
     whole: dict[int, UnitRecord] = {}
     for number, record in read_units(folder).items():
         check()
-        if all(_holds(places[name], block, digest) for (name, block), digest in record.digests.items()):
+        if all(
+            name in places and _holds(places[name], block, digest) for (name, block), digest in record.digests.items()
+        ):
             whole[number] = record
     return whole
 

@@ -13,7 +13,16 @@ from blockmerge.checkpoints.files import disk_failure, sync_folder
 from blockmerge.checkpoints.manifest import read_manifest
 from blockmerge.core.plan import Plan
 from blockmerge.engine.journal import JOURNAL, Journal, read_identity
-from blockmerge.errors import BlockmergeError, MergePausedError, OutputExistsError, PlanError, StorageError, VerifyError
+from blockmerge.errors import (
+    BlockmergeError,
+    HubError,
+    HubRefusalError,
+    MergePausedError,
+    OutputExistsError,
+    PlanError,
+    StorageError,
+    VerifyError,
+)
 
 LOCK = ".blockmerge.lock"
 PATIENCE = 10.0  # seconds for another merge's process to go: one that was killed may take a moment
@@ -93,22 +102,22 @@ def _refuse_foreign(target: Target) -> None:
 
 
 @contextmanager
-def part_folder(target: Target, identity: Mapping[str, object]) -> Iterator[Journal]:
+def part_folder(target: Target, identity: Mapping[str, object], *, is_temporary: bool = False) -> Iterator[Journal]:
     """The locked part folder and its journal, new or taken up from an attempt at the merge with this identity.
 
-    On the way out it is removed unless it was published, or can be taken up again: after a pause, a full disk or a
-    crash, if any unit was finished. Raises OutputExistsError where it is of another merge, and StorageError for what
-    the system refuses meanwhile.
+    On the way out it is removed unless it was published, or can be taken up again: after a pause, a full disk, a
+    failure of the Hub or a crash, if any unit was finished. One that `is_temporary` never becomes the result. Raises
+    OutputExistsError where it is of another merge, and StorageError for what the system refuses meanwhile.
     """
     try:
-        with _locked(target, identity) as journal:
+        with _locked(target, identity, is_temporary) as journal:
             yield journal
     except OSError as error:
         raise disk_failure(f"{target.partial} could not be written", error) from error
 
 
 @contextmanager
-def _locked(target: Target, identity: Mapping[str, object]) -> Iterator[Journal]:
+def _locked(target: Target, identity: Mapping[str, object], is_temporary: bool) -> Iterator[Journal]:
     with _parents_of(target.partial):
         _refuse_left_over(target, identity)
         lock = _lock(target.partial)
@@ -124,7 +133,7 @@ def _locked(target: Target, identity: Mapping[str, object]) -> Iterator[Journal]
                 @stack.push
                 def leave(_: object, error: BaseException | None, __: object) -> None:
                     nonlocal stays
-                    stays = error is None or (_can_go_on(error) and journal.units > 0)
+                    stays = not is_temporary if error is None else _can_go_on(error) and journal.units > 0
 
                 yield journal
         finally:
@@ -181,7 +190,8 @@ def _refuse_left_over(target: Target, identity: Mapping[str, object]) -> None:
 
 def _can_go_on(error: BaseException) -> bool:
     """Whether the same merge may come further next time: what else the engine says would be said again."""
-    return isinstance(error, MergePausedError | StorageError) or not isinstance(error, BlockmergeError)
+    again = MergePausedError | StorageError | HubError | HubRefusalError
+    return isinstance(error, again) or not isinstance(error, BlockmergeError)
 
 
 @contextmanager
