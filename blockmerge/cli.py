@@ -5,26 +5,29 @@ Commands import what they call when they run: `--help` needs none of it, and pyd
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from blockmerge.core.methods import METHODS
-from blockmerge.core.progress import IsCancelled, Progress
+from blockmerge.core.progress import IsCancelled
 from blockmerge.errors import BlockmergeError, InputError, RecipeError
 from blockmerge.lasting import made_to_last
+from blockmerge.terminal import on_signals, progress_bar
 
 if TYPE_CHECKING:
     from blockmerge.core.plan import Plan
     from blockmerge.core.tensors import Checkpoint
+    from blockmerge.engine.by_shard import Merged
+    from blockmerge.engine.merge import Result
     from blockmerge.hub.client import Hub
+    from blockmerge.hub.publish import Wish
+    from blockmerge.hub.push import Pushed
 
 # Without rich markup, errors are plain lines that scripts can read, and help comes in half the time.
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -33,6 +36,10 @@ Model = Annotated[
     str, typer.Argument(help="A folder with config.json and weight files, org/name, or org/name@revision.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
+Public = Annotated[bool, typer.Option("--public", help="A new repository is for all to see.")]
+PullRequest = Annotated[bool, typer.Option("--pull-request", help="Ask the owner of the repository to take it in.")]
+Licence = Annotated[str | None, typer.Option("--license", help="Of the result, where its models have different ones.")]
+Card = Annotated[Path | None, typer.Option("--card", help="A card that you wrote, with its licence in it.")]
 RecipeFile = Annotated[Path, typer.Argument(help="A recipe, version 1; docs/recipe.md explains it.")]
 
 
@@ -177,88 +184,86 @@ def plan(recipe: RecipeFile, as_json: AsJson = False) -> None:
 @app.command()
 def merge(  # noqa: PLR0913 - one for each option
     recipe: RecipeFile,
-    out: Annotated[Path, typer.Option(help="The folder of the result; it must not exist yet.")],
+    out: Annotated[Path | None, typer.Option(help="The folder of the result; it must not exist yet.")] = None,
+    to: Annotated[str | None, typer.Option(help="Instead of --out: ORG/NAME on the Hub, shard by shard.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the folder if it exists, once the result is whole.")] = False,
     discard: Annotated[bool, typer.Option(help="Delete what an unfinished merge left behind.")] = False,
     device: Annotated[str, typer.Option(help="Where to compute: cpu.")] = "cpu",
+    public: Public = False,
+    pull_request: PullRequest = False,
+    licence: Licence = None,
+    card: Card = None,
     as_json: AsJson = False,
 ) -> None:
-    """Merge here and now, with a progress bar."""
-    from blockmerge.core.describe import size_text
+    """Merge here and now, with a progress bar: into a folder, or straight to the Hub on a small disk."""
     from blockmerge.engine.devices import check_device
+
+    with _exit_codes():
+        check_device(device)
+        if (out is None) == (to is None) or (to is not None and overwrite):
+            raise RecipeError("Say where to: --out DIR (with --overwrite to replace it), or --to ORG/NAME on the Hub.")
+        if out is not None and (public or pull_request or licence or card):
+            raise RecipeError(
+                "--public, --pull-request, --license and --card are of a merge --to ORG/NAME, or of push."
+            )
+        if out is not None:
+            _merge_here(recipe, out, overwrite, discard, as_json)
+            return
+        _merge_to(recipe, _wish(to or "", public, pull_request, licence, card), discard, as_json)
+
+
+def _merge_here(recipe: Path, out: Path, overwrite: bool, discard: bool, as_json: bool) -> None:
     from blockmerge.engine.first_reads import begin_reading
     from blockmerge.engine.target import Target, check_target
 
-    stopped = _on_signals()
+    stopped = on_signals()
     target = Target(out, overwrite, discard)
-    with _exit_codes():
-        check_device(device)
-        made = _plan(recipe)
-        check_target(made, target)
-        made = _with_weights(made, out, lambda: bool(stopped), as_json)
-        begin_reading(made)
-        # Only now, as whoever is refused need not wait for torch.
-        with made_to_last():
-            from blockmerge.engine.merge import carry_out
+    made = _plan(recipe)
+    check_target(made, target)
+    made = _with_weights(made, out, lambda: bool(stopped), as_json)
+    begin_reading(made)
+    # Only now, as whoever is refused need not wait for torch.
+    with made_to_last():
+        from blockmerge.engine.merge import carry_out
 
-        with _progress_bar(made.nbytes, hidden=as_json) as report:
-            result = carry_out(made, target, report=report, is_cancelled=lambda: False, is_paused=lambda: bool(stopped))
-    value = {"path": str(out), "digest": result.digest, "bytes": result.nbytes, "seconds": dict(result.seconds)}
+    with progress_bar(made.nbytes, hidden=as_json) as report:
+        result = carry_out(made, target, report=report, is_cancelled=lambda: False, is_paused=lambda: bool(stopped))
+    _tell_merged({"path": str(out)}, str(out), result, as_json)
+
+
+def _merge_to(recipe: Path, wish: "Wish", discard: bool, as_json: bool) -> None:
+    from blockmerge.settings import read_settings
+
+    stopped = on_signals()
+    made, hub = _plan(recipe), _hub()
+    with made_to_last():
+        from blockmerge.jobs.straight import merge_to_hub, part_target
+
+    target = part_target(read_settings(os.environ).output, wish.repository, discard)
+    with progress_bar(made.nbytes, hidden=as_json) as report:
+        pushed, merged = merge_to_hub(made, hub, wish, target, report=report, is_paused=lambda: bool(stopped))
+    _tell_merged(asdict(pushed), _pushed_text(pushed, wish), merged, as_json)
+
+
+def _tell_merged(place: Mapping[str, object], text: str, result: "Result | Merged", as_json: bool) -> None:
+    from blockmerge.core.describe import size_text
+
+    value = {**place, "digest": result.digest, "bytes": result.nbytes, "seconds": dict(result.seconds)}
     for warning in result.warnings:
         typer.echo(warning, err=True)
     if as_json:
         typer.echo(json.dumps(value | {"warnings": list(result.warnings)}, ensure_ascii=False))
     else:
-        typer.echo(f"{out}: {size_text(result.nbytes)} in {sum(result.seconds.values()):.1f} s, digest {result.digest}")
+        seconds = sum(result.seconds.values())
+        typer.echo(f"{text}: {size_text(result.nbytes)} in {seconds:.1f} s, digest {result.digest}")
 
 
 def _with_weights(made: "Plan", out: Path, is_cancelled: IsCancelled, as_json: bool) -> "Plan":
     """The same plan with the weights of every model on this machine."""
     from blockmerge.hub.anywhere import bring_here
 
-    with _progress_bar(0, hidden=as_json) as report:
+    with progress_bar(0, hidden=as_json) as report:
         return bring_here(made, _hub, out, report=report, is_cancelled=is_cancelled)
-
-
-def _on_signals() -> list[int]:
-    """A list that fills when somebody asks to stop; the second Ctrl-C ends at once."""
-    received: list[int] = []
-
-    def note(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, note)
-    return received
-
-
-@contextmanager
-def _progress_bar(total: int, hidden: bool) -> Iterator[Any]:
-    if hidden or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        TextColumn("{task.description:6}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        tasks: dict[str, Any] = {}
-
-        def report(progress: Progress) -> None:
-            stage = progress.stage.value
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(tasks[stage], completed=progress.done, total=progress.total)
-
-        yield report
 
 
 @app.command()
@@ -272,13 +277,13 @@ def diff(a: Model, b: Model, as_json: AsJson = False) -> None:
         if any(held.is_headers_only for held in opened.values()):
             from blockmerge.hub.sources import with_weights
 
-            with _progress_bar(0, hidden=as_json) as report:
+            with progress_bar(0, hidden=as_json) as report:
                 opened = with_weights(opened, _hub(), report=report, is_cancelled=lambda: False)
         cache = read_settings(os.environ).home / "differences"
         # Only now, and only here: torch takes most of a second to import.
         from blockmerge.engine.difference import measure
 
-        with _progress_bar(sum(held.nbytes for held in opened.values()), hidden=as_json) as report:
+        with progress_bar(sum(held.nbytes for held in opened.values()), hidden=as_json) as report:
             difference = measure(opened, cache, report=report)
     if as_json:
         typer.echo(json.dumps(asdict(difference), ensure_ascii=False, indent=1))
@@ -301,7 +306,7 @@ def verify(
     from blockmerge.core.describe import size_text
 
     with _exit_codes():
-        with _progress_bar(0, hidden=as_json or not read_data) as report:
+        with progress_bar(0, hidden=as_json or not read_data) as report:
             verified = verify_folder(folder, report=report, read_data=read_data)
         warnings = [f"{name} holds {count} values that are NaN or Inf." for name, count in verified.nonfinite.items()]
         if load:
@@ -325,41 +330,42 @@ def verify(
 def push(  # noqa: PLR0913 - one for each option
     folder: Annotated[Path, typer.Argument(help="The folder of a result.")],
     repository: Annotated[str, typer.Argument(metavar="ORG/NAME", help="Where to on the Hub.")],
-    public: Annotated[bool, typer.Option("--public", help="A new repository is for all to see.")] = False,
-    pull_request: Annotated[
-        bool, typer.Option("--pull-request", help="Ask the owner of the repository to take it in.")
-    ] = False,
-    licence: Annotated[
-        str | None, typer.Option("--license", help="Of the result, where its models have different ones.")
-    ] = None,
-    card: Annotated[
-        Path | None, typer.Option("--card", help="A card that you wrote, with its licence in it; see --preview.")
-    ] = None,
+    public: Public = False,
+    pull_request: PullRequest = False,
+    licence: Licence = None,
+    card: Card = None,
     preview: Annotated[bool, typer.Option("--preview", help="Print the card, and send nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Upload a result with its card, into a new private repository or as a commit to one that is there."""
     with _exit_codes():
-        from blockmerge.hub.publish import Wish, preview_card, publish
+        from blockmerge.hub.publish import preview_card, publish
 
         hub = _hub()
-        wish = Wish(repository, licence, public, pull_request, None if card is None else _read_text(card))
+        wish = _wish(repository, public, pull_request, licence, card)
         if preview:
             typer.echo(preview_card(hub, folder, wish), nl=False)
             return
-        cancelled = _on_signals()
-        with _progress_bar(0, hidden=as_json) as report:
+        cancelled = on_signals()
+        with progress_bar(0, hidden=as_json) as report:
             pushed = publish(hub, folder, wish, report=report, is_cancelled=lambda: bool(cancelled))
-    if public and pushed.is_private:
+    text = _pushed_text(pushed, wish)
+    typer.echo(json.dumps(asdict(pushed), ensure_ascii=False) if as_json else text)
+
+
+def _wish(repository: str, public: bool, pull_request: bool, licence: str | None, card: Path | None) -> "Wish":
+    from blockmerge.hub.publish import Wish
+
+    return Wish(repository, licence, public, pull_request, None if card is None else _read_text(card))
+
+
+def _pushed_text(pushed: "Pushed", wish: "Wish") -> str:
+    if wish.is_public and pushed.is_private:
         typer.echo(
             f"{pushed.repository} was there and is private. It stays so; its owner can change that on the Hub.",
             err=True,
         )
-    if as_json:
-        typer.echo(json.dumps(asdict(pushed), ensure_ascii=False))
-        return
-    kind = "private" if pushed.is_private else "public"
-    typer.echo(f"{pushed.address} ({'new, ' if pushed.is_new else ''}{kind})")
+    return f"{pushed.address} ({'new, ' if pushed.is_new else ''}{'private' if pushed.is_private else 'public'})"
 
 
 @app.command()

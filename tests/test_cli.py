@@ -302,7 +302,7 @@ def test_numbers_that_are_not_finite_fail_the_merge_or_are_warned_of(tmp_path: P
     ("arguments", "sentence"),
     [
         (("merg",), "Error: No such command 'merg'. Did you mean 'merge'?\n"),
-        (("merge", "recipe.yaml"), "Error: Missing option '--out'.\n"),
+        (("push", "folder"), "Error: Missing argument 'ORG/NAME'.\n"),
         (("inspect", "a", "--jsn"), "Error: No such option: --jsn (Possible options: --json)\n"),
     ],
 )
