@@ -175,7 +175,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def attempt(hub: Hub, case: Case) -> None:
     if case.writing:
         request = {"repository": "ann/new", "is_public": False, "as_pull_request": False, "message": "m"}
-        send(hub, {**request, "folder": "/", "files": [], "texts": {"x.txt": "x"}, "pictures": {}}, lambda *_: None)
+        request |= {"folder": "/", "files": [], "texts": {"x.txt": "x"}, "pictures": {}, "sent": [], "parent": None}
+        send(hub, request, lambda *_: None)
     else:
         reference = hub.read_reference(case.reference)
         assert reference is not None
