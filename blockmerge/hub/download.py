@@ -134,7 +134,13 @@ def _open(download: Download) -> Checkpoint:
     if found.header_digest != expected.header_digest:
         raise HubError(f"The weights of {expected.name} are not those whose headers were checked. Try again.")
     skipped = tuple(entry for entry in found.skipped if entry in expected.skipped)
-    return replace(found, origin=expected.origin, side_files=expected.side_files, skipped=skipped)
+    return replace(
+        found,
+        origin=expected.origin,
+        side_files=expected.side_files,
+        skipped=skipped,
+        vocabulary=expected.vocabulary,  # with its tokens, which were read where the models' differ
+    )
 
 
 def find_downloaded(hub: Hub, checkpoint: Checkpoint) -> Checkpoint | None:

@@ -17,6 +17,7 @@ from blockmerge.errors import HubError, HubRefusalError, MergeCancelledError, Si
 from blockmerge.hub.client import Hub
 from blockmerge.hub.download import check_space, plan_download, repository_folder
 from blockmerge.hub.sources import opener, with_weights
+from tests.engine.test_token_rows import A_TOKENS, B_TOKENS, write_words
 from tests.hub.conftest import hub_of
 from tests.hub.test_xet import child_environment
 from tests.hub_server import HubServer, running_hub
@@ -67,6 +68,19 @@ def test_progress_moves_within_one_file(server: HubServer, hub: Hub, tmp_path: P
     others = total - (folder / "model.safetensors").stat().st_size
     within = {report.done for report in reports if others < report.done < total}
     assert len(within) >= 4, within
+
+
+def test_a_download_does_not_change_which_rows_belong_together(server: HubServer, hub: Hub, tmp_path: Path) -> None:
+    for name, tokens in (("a", A_TOKENS), ("b", B_TOKENS)):
+        write_words(write_llama(tmp_path / "words" / name, vocab=len(tokens)), tokens)
+        server.store.add_folder(f"words/{name}", tmp_path / "words" / name)
+    known = look(hub, "words/a", "words/b")
+
+    fetched = with_weights(known, hub, report=lambda _: None, is_cancelled=lambda: False)
+
+    assert len(known["words/b"].vocabulary.tokens) == len(B_TOKENS)
+    for name, held in known.items():
+        assert fetched[name].vocabulary == held.vocabulary
 
 
 def test_what_is_here_is_not_fetched_again(server: HubServer, hub: Hub) -> None:
