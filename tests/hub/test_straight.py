@@ -26,6 +26,7 @@ from blockmerge.hub.publish import Wish
 from blockmerge.hub.push import Pushed
 from blockmerge.hub.sources import opener, with_weights
 from blockmerge.jobs.straight import merge_to_hub, part_target
+from tests.engine.test_token_rows import A_TOKENS, B_TOKENS, write_words
 from tests.hub.conftest import hub_of
 from tests.hub.test_commands import Terminal
 from tests.hub_server import HubServer, running_hub
@@ -169,6 +170,52 @@ def test_methods_of_several_passes_give_the_same_result(
 
     assert server.weights_given <= 1.02 * read_by(plan)
     assert merged.digest == in_folder(ann, plan, tmp_path / "out")
+
+
+def test_rows_that_are_matched_by_token_are_the_same(server: HubServer, ann: Hub, tmp_path: Path) -> None:
+    for seed, (name, tokens) in enumerate((("a", A_TOKENS), ("b", B_TOKENS))):
+        write_words(write_llama(tmp_path / "words" / name, vocab=len(tokens), seed=seed), tokens)
+        server.store.add_folder(f"org/words-{name}", tmp_path / "words" / name)
+    plan = planned(ann, recipe("org/words-a", "org/words-b"))
+    server.asked.clear()
+
+    _, merged = straight(ann, plan, tmp_path / "output")
+
+    assert any(step.rows for step in plan.steps)
+    assert server.weights_given <= 1.02 * read_by(plan)
+    assert merged.digest == in_folder(ann, plan, tmp_path / "out")
+
+
+def test_what_only_weights_can_tell_is_seen_before_the_merge(server: HubServer, ann: Hub, tmp_path: Path) -> None:
+    """The configs say that the head is a copy of the embeddings, and the files hold another one."""
+    for seed, name in enumerate("ab"):
+        folder = write_llama(tmp_path / "untied" / name, seed=seed)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
+        server.store.add_folder(f"org/untied-{name}", folder)
+    plan = planned(ann, recipe("org/untied-a", "org/untied-b", weights={"layers": 0.5, "embeddings": 0.25}))
+
+    _, merged = straight(ann, plan, tmp_path / "output")
+
+    weights = {step.name: step.weight for step in plan.steps}
+    assert weights["lm_head.weight"] == weights["model.embed_tokens.weight"]  # as far as headers tell
+    assert merged.digest == in_folder(ann, plan, tmp_path / "out")
+
+
+def test_a_token_that_expires_meanwhile_costs_nothing_of_what_is_finished(
+    server: HubServer, ann: Hub, tmp_path: Path
+) -> None:
+    plan = planned(ann, recipe())
+    with server.failing("POST .*/commit/", status=401), pytest.raises(SignInError) as caught:
+        straight(ann, plan, tmp_path / "output")
+    assert str(caught.value).startswith(
+        "The Hub does not accept this token: it is wrong, or has expired. Sign in again"
+    )
+    server.asked.clear()
+
+    straight(ann, plan, tmp_path / "output")
+
+    assert (server.weights_given, uploads(server)) == (0, [])
 
 
 def test_a_model_of_this_machine_and_one_that_is_downloaded_are_read_where_they_are(
