@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,12 @@ from filelock import FileLock, Timeout
 from blockmerge.checkpoints.files import disk_failure, sync_folder
 from blockmerge.checkpoints.manifest import read_manifest
 from blockmerge.core.plan import Plan
-from blockmerge.engine.journal import JOURNAL, Journal, read_identity
+from blockmerge.engine.journal import JOURNAL, Journal, count_units, read_identity
 from blockmerge.errors import BlockmergeError, MergePausedError, OutputExistsError, PlanError, StorageError, VerifyError
 
 LOCK = ".blockmerge.lock"
 PATIENCE = 10.0  # seconds for another merge's process to go: one that was killed may take a moment
+LOOK_EVERY = 0.1  # seconds between two looks whether a shard is free
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ def _locked(target: Target, identity: Mapping[str, object]) -> Iterator[Journal]
                 @stack.push
                 def leave(_: object, error: BaseException | None, __: object) -> None:
                     nonlocal stays
-                    stays = error is None or (_can_go_on(error) and journal.units > 0)
+                    stays = error is None or (_can_go_on(error) and count_units(target.partial) > 0)
 
                 yield journal
         finally:
@@ -148,6 +150,20 @@ def _lock(partial: Path) -> FileLock:
         except FileNotFoundError:
             continue
         return lock
+
+
+@contextmanager
+def locked_shard(partial: Path, shard: str, keep_waiting: Callable[[], None]) -> Iterator[None]:
+    """One shard of a part folder that others work on, too; `keep_waiting` is called while it is somebody else's."""
+    lock = FileLock(partial / f"{LOCK}.{shard}")
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            keep_waiting()
+            time.sleep(LOOK_EVERY)
+    with lock:
+        yield
 
 
 def _remove_locked(partial: Path, lock: FileLock) -> None:
@@ -235,8 +251,9 @@ def publish(target: Target) -> None:
         raise StorageError(f"The result could not be given its name {target.path}: {error.strerror}.") from error
     # Only now: a merge that is killed before finds its journal, and what it left is taken up.
     for name in (LOCK, JOURNAL):
-        with suppress(OSError):  # they harm nobody, and the result is there
-            (target.place / name).unlink()
+        for path in target.place.glob(f"{name}*"):
+            with suppress(OSError):  # they harm nobody, and the result is there
+                path.unlink()
     sync_folder(target.place.parent)
     if replaced:
         shutil.rmtree(target.old)

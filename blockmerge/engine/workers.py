@@ -12,7 +12,7 @@ from blockmerge.checkpoints.files import write_all
 from blockmerge.checkpoints.manifest import block_digest, read_blocks
 from blockmerge.engine.bench import Bench
 from blockmerge.engine.chunks import Chunk
-from blockmerge.engine.journal import Journal, UnitRecord
+from blockmerge.engine.journal import Journal, UnitKey, UnitRecord
 from blockmerge.engine.odd_values import Odd
 from blockmerge.engine.schedule import Job
 from blockmerge.engine.syncing import Syncer
@@ -68,7 +68,7 @@ class Crew:
         self._files = files
         self._kernel = kernel
         self._journal = journal
-        self._open: dict[int, _Open] = {}
+        self._open: dict[UnitKey, _Open] = {}
         self._stop = Event()
         self._work: list[Future[None]] = []
 
@@ -126,13 +126,13 @@ class Crew:
             self.tally.digests |= digests
             self.tally.last = chunk
             self.tally.add_odd(odd)
-            state = self._open.setdefault(job.unit.number, _Open(len(job.unit.chunks)))
+            state = self._open.setdefault(job.unit.key, _Open(len(job.unit.chunks)))
             state.left -= 1
             state.digests |= digests
             state.odd |= {key: state.odd.get(key, 0) + count for key, count in odd.items()}
             is_last = state.left == 0
             if is_last:
-                del self._open[job.unit.number]
+                del self._open[job.unit.key]
         if is_last:
             self._record(job.unit, state)
 
@@ -144,7 +144,7 @@ class Crew:
         for name, first, offset, nbytes in unit.unread_blocks:
             blocks = read_blocks(handle, offset, nbytes)
             unread |= {(name, first + number): block_digest(block) for number, block in enumerate(blocks)}
-        record = UnitRecord(unit.number, unit.nbytes, {**state.digests, **unread}, state.odd)
+        record = UnitRecord(unit.key, unit.nbytes, {**state.digests, **unread}, state.odd)
         with self.tally.lock:
             self.tally.digests |= unread
             self._journal.append(record)
