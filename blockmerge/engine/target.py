@@ -226,7 +226,8 @@ def _empty(folder: Path) -> None:
     """All but the lock. The journal goes last: as long as it is there, the folder says what it belongs to."""
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == JOURNAL):
         if entry.name != LOCK:
-            remove(entry)
+            with suppress(FileNotFoundError):  # others who merged a shard of it may be letting go just now
+                remove(entry)
 
 
 def remove(entry: Path) -> None:

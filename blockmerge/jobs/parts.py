@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from blockmerge.jobs.states import RUNNING, JobState
+from blockmerge.jobs.states import RUNNING, JobState, Ticket
 from blockmerge.jobs.tables import IN_LINE, IS_HELD, JOBS, PARTS, Database
 
 _IS_OPEN = sa.and_(JOBS.c.state == JobState.MERGING, sa.not_(JOBS.c.cancel_asked))
@@ -43,7 +43,7 @@ class Parts:
     def begin(self, job_id: int, sizes: Sequence[int]) -> None:
         """Make a job's parts, of so many bytes each. What others hold from an attempt before stays theirs."""
         with self._database.quick.begin() as connection:
-            connection.execute(PARTS.delete().where(PARTS.c.job == job_id, sa.not_(sa.func.coalesce(IS_HELD, False))))
+            connection.execute(PARTS.delete().where(PARTS.c.job == job_id, sa.not_(IS_HELD)))
             held = set(connection.execute(sa.select(PARTS.c.number).where(PARTS.c.job == job_id)).scalars())
             rows = [{"job": job_id, "number": n, "nbytes": size} for n, size in enumerate(sizes) if n not in held]
             connection.execute(PARTS.update().where(PARTS.c.job == job_id).values(wanted=True))
@@ -54,14 +54,16 @@ class Parts:
         with self._database.quick.connect() as connection:
             return bool(connection.execute(sa.select(sa.exists().where(PARTS.c.job == job_id))).scalar_one())
 
-    def claim(self, worker: str, job_id: int | None = None, but_not: Collection[int] = ()) -> Part | None:
-        """A part that nobody living merges, now this worker's: of this job, or of any but those."""
-        is_free = sa.and_(sa.not_(PARTS.c.whole), PARTS.c.wanted, sa.not_(sa.func.coalesce(IS_HELD, False)))
-        which = PARTS.c.job.not_in(but_not) if job_id is None else PARTS.c.job == job_id
+    def claim(self, worker: str, job_id: int | None = None, but_not: Collection[Ticket] = ()) -> Part | None:
+        """A part that nobody living merges, now this worker's: of this job, or of any, but not at those attempts."""
+        is_free = sa.and_(sa.not_(PARTS.c.whole), PARTS.c.wanted, sa.not_(IS_HELD))
+        which = [sa.not_(sa.and_(JOBS.c.id == ticket.job, JOBS.c.attempt == ticket.attempt)) for ticket in but_not]
+        if job_id is not None:
+            which.append(JOBS.c.id == job_id)
         query = (
             sa.select(PARTS.c.job, PARTS.c.number)
             .join(JOBS, JOBS.c.id == PARTS.c.job)
-            .where(_IS_OPEN, is_free, which)
+            .where(_IS_OPEN, is_free, *which)
             .order_by(*IN_LINE, PARTS.c.number)
             .limit(1)
             .with_for_update(skip_locked=True, of=PARTS)

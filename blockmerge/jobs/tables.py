@@ -95,7 +95,8 @@ PARTS = sa.Table(
     sa.Column("worker", sa.Text),
 )
 # A worker that is dead, or taken for it, is no longer in the table of workers, so it holds nothing.
-IS_HELD = sa.and_(sa.not_(PARTS.c.whole), PARTS.c.worker.in_(sa.select(WORKERS.c.id)))
+_IS_ALIVE = sa.and_(PARTS.c.worker.is_not(None), PARTS.c.worker.in_(sa.select(WORKERS.c.id)))
+IS_HELD = sa.and_(sa.not_(PARTS.c.whole), _IS_ALIVE)
 IS_LIVE = JOBS.c.state.in_(sorted(LIVE))
 IS_WAITING = JOBS.c.state == JobState.WAITING
 IN_LINE = (JOBS.c.turn, JOBS.c.id)
