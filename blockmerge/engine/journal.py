@@ -52,7 +52,6 @@ class Journal:
 
     def __init__(self, folder: Path, shard: str | None = None) -> None:
         path = folder / JOURNAL if shard is None else _of_shard(folder, shard)
-        self.units = count_units(folder)
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
         raw = path.read_bytes()
         if not raw.endswith(b"\n"):  # a line that a kill has cut would spoil the next one
@@ -72,7 +71,6 @@ class Journal:
         odd = [[*key, count] for key, count in record.odd.items()]
         shard, number = record.unit
         self._write({"shard": shard, "unit": number, "bytes": record.nbytes, "blocks": blocks, "odd": odd})
-        self.units += 1
 
     def _write(self, value: Mapping[str, object]) -> None:
         # One call, so that a line is there whole or, after a kill, without its end.

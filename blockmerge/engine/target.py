@@ -162,8 +162,10 @@ def locked_shard(partial: Path, shard: str, keep_waiting: Callable[[], None]) ->
         except Timeout:
             keep_waiting()
             time.sleep(LOOK_EVERY)
-    with lock:
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _remove_locked(partial: Path, lock: FileLock) -> None:
