@@ -50,8 +50,6 @@ class Attempt:
             self._settle(self._merge(lead, self._request(memory)), lead)
         except Overtaken:
             self.log.say("Another worker has taken over this job.")
-        finally:
-            lead.share.let_go()
 
     def _request(self, memory: int | None) -> Request:
         job = self.job
@@ -77,6 +75,7 @@ class Attempt:
                     self.log.say(f"All parts are whole: {lead.said()}.")
         finally:
             process.close()
+            lead.share.let_go()
 
     def _hear(self, message: Progress | Split | PartDone | None, lead: Lead) -> None:
         match message:

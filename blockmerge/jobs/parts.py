@@ -4,7 +4,7 @@ What is finished is said by the journals in the part folder. These rows only say
 costs time, and nothing else.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -87,15 +87,15 @@ class Parts:
             return connection.execute(query).one_or_none() is not None
 
     def report(self, part: Part, worker: str, done: int) -> None:
-        self._update(part, worker, done=done)
+        self._update(part, worker, {"done": done})
 
     def finish(self, part: Part, worker: str) -> None:
         """It is whole, and on the disk."""
-        self._update(part, worker, whole=True, done=PARTS.c.nbytes)
+        self._update(part, worker, {"whole": True, "done": PARTS.c.nbytes})
 
     def let_go(self, part: Part, worker: str) -> None:
         """Whoever comes next goes on with it."""
-        self._update(part, worker, worker=None)
+        self._update(part, worker, {"worker": None})
 
     def call_off(self, job_id: int) -> None:
         """Nobody begins with a part of this job, and who is at one stops."""
@@ -120,7 +120,7 @@ class Parts:
         with self._database.quick.connect() as connection:
             return tuple(connection.execute(query).scalars())
 
-    def _update(self, part: Part, worker: str, **values: object) -> None:
+    def _update(self, part: Part, worker: str, values: Mapping[str, object]) -> None:
         here = (*_is(part), PARTS.c.worker == worker, sa.not_(PARTS.c.whole))
         with self._database.quick.begin() as connection:
             connection.execute(PARTS.update().where(*here).values(values))

@@ -186,9 +186,7 @@ def _merge(request: Request, report: Report, wishes: Mapping[bytes, Event], work
     return MergeDone(result.digest, result.nbytes, time.monotonic() - start, result.warnings)
 
 
-def _parts(
-    request: Request, plan: Plan, wishes: Mapping[bytes, Event], worker: _Worker
-) -> Iterator[int] | None:
+def _parts(request: Request, plan: Plan, wishes: Mapping[bytes, Event], worker: _Worker) -> Iterator[int] | None:
     """None for a merge that is not split: it is small, or in one shard, or others would have to download its models."""
     is_large = request.split_from is not None and plan.nbytes >= request.split_from
     if not is_large or len(plan.shards) == 1 or any(held.is_headers_only for held in plan.checkpoints.values()):

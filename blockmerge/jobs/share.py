@@ -88,7 +88,6 @@ class Lead:
         """Return when nobody works on any part, or whoever still does has stood still for too long to matter."""
         if not self.is_split:
             return
-        self.share.let_go()
         self.share.parts.call_off(self.job_id)
         until = time.monotonic() + LET_GO
         while self.share.parts.has_helpers(self.job_id) and time.monotonic() < until:
