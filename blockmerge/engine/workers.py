@@ -73,8 +73,6 @@ class Crew:
         self._work: list[Future[None]] = []
 
     def start(self, pool: ThreadPoolExecutor, threads: int) -> None:
-        # The workers are the parallelism; torch's own threads would only fight them for the same cores.
-        torch.set_num_threads(1)
         self._work = [pool.submit(self._run) for _ in range(threads)]
 
     def stop(self) -> None:
@@ -92,6 +90,10 @@ class Crew:
             return None if self._stop.is_set() else next(self._jobs, None)
 
     def _run(self) -> None:
+        # The workers are the parallelism; torch's own threads would only fight them for the same cores. Said in each
+        # thread, as a product of two vectors that is the first thing in a thread would be added up by two, and so in
+        # another order.
+        torch.set_num_threads(1)
         bench = Bench(self._kernel, self._files.inputs)
         with ExitStack() as on_error:
             on_error.callback(self._stop.set)  # the others may wait for what will never be measured
