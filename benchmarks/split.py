@@ -22,7 +22,7 @@ from blockmerge.engine.chunks import count_blocks
 from blockmerge.engine.journal import Journal, UnitRecord, identity_of, note_whole
 from blockmerge.engine.target import Target
 
-LAYERS, EXPERTS, HIDDEN, INNER, VOCABULARY = 61, 248, 7168, 2048, 129280  # 671 billion with what is below
+LAYERS, EXPERTS, HIDDEN, INNER, VOCABULARY = 61, 245, 7168, 2048, 129280  # 671 billion with what is below
 
 
 def main() -> None:

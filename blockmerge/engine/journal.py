@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from blockmerge import __version__
+from blockmerge.checkpoints.files import sync_file
 from blockmerge.core.plan import Plan
 
 JOURNAL = ".blockmerge.journal"
@@ -76,6 +77,10 @@ class Journal:
         # One call, so that a line is there whole or, after a kill, without its end.
         os.write(self._fd, json.dumps(value).encode() + b"\n")
 
+    def sync(self) -> None:
+        """Return when all its lines are on the disk."""
+        sync_file(self._fd)
+
     def close(self) -> None:
         os.close(self._fd)
 
@@ -107,7 +112,7 @@ def count_units(folder: Path) -> int:
 
 
 def note_whole(folder: Path, shard: str) -> None:
-    """All of a shard with a journal of its own is on the disk: its units need not be read again."""
+    """A shard with a journal of its own is on the disk, and so is that journal: both are believed from now on."""
     _of_shard(folder, shard).replace(_of_whole_shard(folder, shard))
 
 

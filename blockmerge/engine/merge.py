@@ -161,6 +161,7 @@ def _merge_part(plan: Plan, shard: OutputShard, partial: Path, watch: _Watch, th
             if journal.is_new:
                 journal.begin(identity_of(plan, torch.__version__, processor()))
             _merge(plan, (shard,), partial, journal, watch, threads)
+            journal.sync()
         note_whole(partial, shard.name)
 
 
@@ -173,7 +174,8 @@ def _merge(  # noqa: PLR0913 - what, where, and how it is watched
             outputs = Outputs(plan, shards, partial, stack)
             syncer = stack.enter_context(Syncer())
             finished = finished_units(plan, partial, outputs, watch.stop_if_asked)
-            units = (unit for unit in units_of(plan, outputs.starts) if unit.key not in finished)
+            left = {name: start for name, start in outputs.starts.items() if not is_whole(partial, name)}
+            units = (unit for unit in units_of(plan, left) if unit.key not in finished)
             kernel = KERNELS[plan.recipe.method]
             schedule = Schedule(plan.recipe.method, kernel, plan.recipe.base is not None, plan.recipe.seed)
             files = OpenFiles(inputs, outputs.handles, syncer)

@@ -10,7 +10,7 @@ from blockmerge.jobs.parts import Part, Parts
 
 LOOK_EVERY = 0.1  # seconds between two looks whether helpers have let go
 LET_GO = 1.0  # seconds in which living helpers let go of what was called off
-REPORT_EVERY = 0.5  # seconds between two sums of what all workers have done
+REPORT_EVERY = 0.5  # seconds between two reports of a part, and between two sums of all of them
 
 
 @dataclass(slots=True)
@@ -21,6 +21,7 @@ class Share:
     worker: str
     process: MergeProcess
     part: Part | None = None
+    reported: float = 0.0
 
     @property
     def is_wanted(self) -> bool:
@@ -35,7 +36,10 @@ class Share:
         return self.part is not None
 
     def report(self, progress: Progress) -> None:
-        if self.part is not None:
+        """Tell the others how far the part is, now and then."""
+        now = time.monotonic()
+        if self.part is not None and now - self.reported >= REPORT_EVERY:
+            self.reported = now
             self.parts.report(self.part, self.worker, progress.done)
 
     def finish(self) -> None:
