@@ -89,9 +89,10 @@ class Lead:
         return Progress(Stage.MERGE, course.done, course.total, f"{course.whole} of {course.count} parts are whole")
 
     def call_off(self) -> None:
-        """Return when nobody works on any part, or whoever still does has stood still for too long to matter."""
-        if not self.is_split:
-            return
+        """Return when nobody works on any part, or whoever still does has stood still for too long to matter.
+
+        Also of an attempt that did not come as far as its parts: helpers of the one before may be at them.
+        """
         self.share.parts.call_off(self.job_id)
         until = time.monotonic() + LET_GO
         while self.share.parts.has_helpers(self.job_id) and time.monotonic() < until:
