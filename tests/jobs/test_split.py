@@ -1,6 +1,7 @@
 """One job over several workers on one PostgreSQL: real workers, killed, cancelled and held in the middle."""
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import sqlalchemy as sa
 
 from blockmerge.checkpoints.models import open_models
 from blockmerge.core.plan import make_plan
@@ -18,8 +20,9 @@ from blockmerge.core.recipe import parse_recipe
 from blockmerge.engine.target import LOCK
 from blockmerge.jobs.parts import Parts
 from blockmerge.jobs.states import JobState
+from blockmerge.jobs.tables import PARTS
 from tests.engine.merges import merge
-from tests.jobs.bench import Bench, wait_until
+from tests.jobs.bench import Bench, wait_until, write_hollow_model
 from tests.tiny_models import write_llama
 
 Models = tuple[Path, Path]
@@ -90,6 +93,13 @@ def worker_of(process: psutil.Process, workers: tuple[subprocess.Popen[bytes], .
     return next(worker for worker in workers if worker.pid == process.ppid())
 
 
+def holds(crew: Bench, worker: str) -> bool:
+    """Whether a part that is not whole is this worker's."""
+    with crew.store.database.quick.connect() as connection:
+        query = sa.select(PARTS.c.number).where(PARTS.c.worker == worker, sa.not_(PARTS.c.whole))
+        return connection.execute(query).first() is not None
+
+
 def log_of(crew: Bench, number: int) -> str:
     return "\n".join(crew.store.read_log(number))
 
@@ -149,14 +159,15 @@ def test_when_a_helper_is_killed_its_part_is_merged_by_who_is_left(
     killed = time.monotonic()
     for process in (leader, helper):
         process.send_signal(signal.SIGCONT)
-    crew.wait_for(number, JobState.DONE, seconds=10 + 20)
-    took = time.monotonic() - killed
+    dead = next(worker for worker in crew.store.beats() if worker != crew.store.get(number).worker)
+    wait_until(lambda: not holds(crew, dead), 10, crew.store.beats)
+    taken_over = time.monotonic() - killed
 
-    job = crew.store.get(number)
+    job = crew.wait_for(number, JobState.DONE)
+    print(f"taken over {taken_over:.1f} s after the kill, done after {time.monotonic() - killed:.1f} s")
     assert job.attempt == 1
     assert job.digest == digest_of_one(job.recipe, tmp_path / "one")
     assert list(crew.store.beats()) == [job.worker]
-    print(f"done {took:.1f} s after the kill")
 
 
 def test_when_the_leader_is_killed_the_helper_finishes_the_job_alone(
@@ -207,6 +218,37 @@ def test_a_cancel_does_not_wait_for_merges_that_hang(crew: Bench, large_models: 
     crew.store.ask_cancel(number)
 
     crew.wait_for(number, JobState.CANCELLED, seconds=2)
+    assert not any(map(opened, crew.processes("blockmerge.jobs.run")))
+    assert crew.folders() == []
+
+
+def test_a_cancel_of_a_job_whose_leader_is_dead_leaves_nothing(crew: Bench, large_models: Models) -> None:
+    workers = start_two(crew)
+    number = add(crew, "unwanted", large_models)
+    leader, helper = hold(crew)
+
+    worker_of(leader, workers).kill()
+    leader.send_signal(signal.SIGCONT)
+    crew.store.ask_cancel(number)
+    wait_until(lambda: not opened(helper), 1, lambda: helper)
+
+    crew.wait_for(number, JobState.CANCELLED, seconds=12)
+    assert not any(map(opened, crew.processes("blockmerge.jobs.run")))
+    wait_until(lambda: crew.folders() == [], 2, crew.folders)
+
+
+def test_what_fails_at_the_leader_ends_all_parts_and_leaves_nothing(crew: Bench, tmp_path: Path) -> None:
+    sizes = (2048, 8192, 256)
+    models = write_hollow_model(tmp_path / "a", 4, sizes), write_hollow_model(tmp_path / "b", 4, sizes)
+    start_two(crew)
+    number = add(crew, "spoiled", models)
+    leader, _ = hold(crew)
+
+    os.truncate(models[0] / "model.safetensors", 1_000_000)
+    leader.send_signal(signal.SIGCONT)
+
+    job = crew.wait_for(number, JobState.FAILED)
+    assert str(job.error).startswith("A source file became shorter while it was read.")
     assert not any(map(opened, crew.processes("blockmerge.jobs.run")))
     assert crew.folders() == []
 
