@@ -12,6 +12,7 @@ import platformdirs
 from blockmerge.errors import SettingsError
 
 SPACE_BUCKET = Path("/data")
+SPLIT_FROM = 20 * 10**9  # bytes; below it, what a split saves is some tens of seconds (docs/scale.md)
 _SQLITE = "sqlite:///"
 _POSTGRES = "postgresql://"
 _DATABASE = re.compile(r"postgresql://(?:[^/@\s]+@)?[^/@\s]+/[^/?\s]+(?:\?\S*)?")
@@ -24,7 +25,8 @@ class Settings:
     """All paths are absolute. `models` are the folders whose checkpoints the page offers, `output` takes the results,
     `home` holds the queue and the logs, `queue` is the queue's address, `hosts` are further names the page answers to.
 
-    A worker does `jobs_at_once`, each in `job_memory` bytes; `waiting_limit` jobs of a person may wait; all results
+    A worker does `jobs_at_once`, each in `job_memory` bytes; a result of `split_from` bytes or more is made by all
+    workers together, where several share a queue. `waiting_limit` jobs of a person may wait; all results
     together may take `disk_budget` bytes and are kept for `keep_days`; without end where None. `metrics`: the page
     answers at /metrics. Finished results are copied to `bucket`, too. `password` is asked of everyone who opens the
     page, empty for none.
@@ -37,6 +39,7 @@ class Settings:
     hosts: tuple[str, ...]
     jobs_at_once: int = 1
     job_memory: int | None = None
+    split_from: int = SPLIT_FROM
     waiting_limit: int = 100
     disk_budget: int | None = None
     keep_days: int | None = None
@@ -84,6 +87,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     jobs_at_once = numbers.read("JOBS_AT_ONCE", "a number of jobs, such as 2") or 1
     waiting_limit = numbers.read("WAITING_LIMIT", "a number of jobs, such as 20") or 100
     job_memory = numbers.read("JOB_MEMORY", "a size such as 8GB", _BYTES)
+    split_from = numbers.read("SPLIT_FROM", "a size such as 20GB", _BYTES) or SPLIT_FROM
     keep_days = numbers.read("KEEP_DAYS", "a number of days, such as 30")
     disk_budget = numbers.read("DISK_BUDGET", "a size such as 500GB", _BYTES)
     if problems:
@@ -96,6 +100,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         hosts=hosts,
         jobs_at_once=jobs_at_once,
         job_memory=job_memory,
+        split_from=split_from,
         waiting_limit=waiting_limit,
         disk_budget=disk_budget,
         keep_days=keep_days,
@@ -116,6 +121,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
         "BLOCKMERGE_HOSTS": ",".join(settings.hosts),
         "BLOCKMERGE_JOBS_AT_ONCE": str(settings.jobs_at_once),
         "BLOCKMERGE_JOB_MEMORY": str(settings.job_memory or ""),
+        "BLOCKMERGE_SPLIT_FROM": str(settings.split_from),
         "BLOCKMERGE_WAITING_LIMIT": str(settings.waiting_limit),
         "BLOCKMERGE_DISK_BUDGET": str(settings.disk_budget or ""),
         "BLOCKMERGE_KEEP_DAYS": str(settings.keep_days or ""),

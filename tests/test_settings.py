@@ -18,7 +18,7 @@ _settings = st.builds(
     _names,
     _names,
     st.lists(st.from_regex(r"[a-z]{1,9}(\.[a-z]{1,5})?", fullmatch=True), max_size=3).map(tuple),
-    st.tuples(_number, st.none() | _number, _number, st.none() | _number, st.none() | _number, st.booleans()),
+    st.tuples(_number, st.none() | _number, _number, _number, st.none() | _number, st.none() | _number, st.booleans()),
 )
 
 
@@ -108,6 +108,7 @@ def test_a_wrong_address_is_refused_without_repeating_its_password(queue: str) -
         ("WAITING_LIMIT", "0", "BLOCKMERGE_WAITING_LIMIT: expected a number of jobs, such as 20, found '0'."),
         ("KEEP_DAYS", "2 weeks", "BLOCKMERGE_KEEP_DAYS: expected a number of days, such as 30, found '2 weeks'."),
         ("DISK_BUDGET", "-1", "BLOCKMERGE_DISK_BUDGET: expected a size such as 500GB, found '-1'."),
+        ("SPLIT_FROM", "all", "BLOCKMERGE_SPLIT_FROM: expected a size such as 20GB, found 'all'."),
         ("JOB_MEMORY", "8 gigs", "BLOCKMERGE_JOB_MEMORY: expected a size such as 8GB, found '8 gigs'."),
     ],
 )
@@ -124,13 +125,14 @@ def test_numbers_are_read_with_their_units() -> None:
             "BLOCKMERGE_JOBS_AT_ONCE": "2",
             "BLOCKMERGE_DISK_BUDGET": "500 GB",
             "BLOCKMERGE_JOB_MEMORY": "8GiB",
+            "BLOCKMERGE_SPLIT_FROM": "1 TB",
             "BLOCKMERGE_KEEP_DAYS": "30",
             "BLOCKMERGE_METRICS": "1",
         }
     )
 
     assert (settings.jobs_at_once, settings.keep_days, settings.metrics) == (2, 30, True)
-    assert (settings.disk_budget, settings.job_memory) == (500 * 10**9, 8 * 2**30)
+    assert (settings.disk_budget, settings.job_memory, settings.split_from) == (500 * 10**9, 8 * 2**30, 10**12)
 
 
 @pytest.mark.parametrize("queue", ["queue.db", "mysql://box/jobs", "sqlite://", "sqlite:///:memory:", "sqlite:///a?b"])

@@ -176,22 +176,23 @@ class _Work:
         """What was handed on is known by the journal alone."""
         records = read_units(self.partial)
         for unit in self.windows[shard.name]:
-            self.tally.add(records[unit.number])
+            self.tally.add(records[unit.key])
             self._count(Stage.DOWNLOAD, self.weights[unit.number])
         self._count(Stage.UPLOAD, shard.nbytes)
 
     def _write(self, shard: OutputShard) -> None:
         alone = replace(self.plan, shards=(shard,))
         with ExitStack() as stack:
-            outputs = Outputs(alone, self.partial, stack)
+            clear(self.partial, {shard.name})
+            outputs = Outputs(alone, alone.shards, self.partial, stack)
             parts = self._make_files(alone)
-            inputs = open_inputs(alone, self.partial, stack)
+            inputs = open_inputs(alone, alone.shards, self.partial, stack)
             syncer = stack.enter_context(Syncer())
             files = OpenFiles(inputs, outputs.handles, syncer)
             finished = finished_units(alone, self.partial, outputs, self.watch.stop_if_asked)
             for unit in self.windows[shard.name]:
-                if unit.number in finished:
-                    self.tally.add(finished[unit.number])
+                if unit.key in finished:
+                    self.tally.add(finished[unit.key])
                     self._count(Stage.DOWNLOAD, self.weights[unit.number])
                     continue
                 self._fetch(unit, parts)
@@ -230,7 +231,7 @@ class _Work:
         schedule = Schedule(recipe.method, kernel, recipe.base is not None, recipe.seed)
         crew = Crew(ahead(schedule.jobs([unit]), files.inputs), files, kernel, self.journal)
         crew.tally = self.tally
-        work(self.plan, crew, self.watch, self.threads)
+        work(self.plan, self.plan.nbytes, crew, self.watch, self.threads)
 
     def _hand_on(self, shard: OutputShard) -> Receipt:
         """Verified to the last byte, as nobody here can look at it again."""

@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from filelock import FileLock, Timeout
 from blockmerge.checkpoints.files import disk_failure, sync_folder
 from blockmerge.checkpoints.manifest import read_manifest
 from blockmerge.core.plan import Plan
-from blockmerge.engine.journal import JOURNAL, Journal, read_identity
+from blockmerge.engine.journal import JOURNAL, Journal, count_units, read_identity
 from blockmerge.errors import (
     BlockmergeError,
     HubError,
@@ -26,6 +27,7 @@ from blockmerge.errors import (
 
 LOCK = ".blockmerge.lock"
 PATIENCE = 10.0  # seconds for another merge's process to go: one that was killed may take a moment
+LOOK_EVERY = 0.1  # seconds between two looks whether a shard is free
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ def _locked(target: Target, identity: Mapping[str, object], is_temporary: bool) 
                 @stack.push
                 def leave(_: object, error: BaseException | None, __: object) -> None:
                     nonlocal stays
-                    stays = not is_temporary if error is None else _can_go_on(error) and journal.units > 0
+                    stays = not is_temporary if error is None else _can_go_on(error) and count_units(target.partial) > 0
 
                 yield journal
         finally:
@@ -157,6 +159,22 @@ def _lock(partial: Path) -> FileLock:
         except FileNotFoundError:
             continue
         return lock
+
+
+@contextmanager
+def locked_shard(partial: Path, shard: str, keep_waiting: Callable[[], None]) -> Iterator[None]:
+    """One shard of a part folder that others work on, too; `keep_waiting` is called while it is somebody else's."""
+    lock = FileLock(partial / f"{LOCK}.{shard}")
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            keep_waiting()
+            time.sleep(LOOK_EVERY)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _remove_locked(partial: Path, lock: FileLock) -> None:
@@ -220,7 +238,8 @@ def _empty(folder: Path) -> None:
     """All but the lock. The journal goes last: as long as it is there, the folder says what it belongs to."""
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == JOURNAL):
         if entry.name != LOCK:
-            remove(entry)
+            with suppress(FileNotFoundError):  # others who merged a shard of it may be letting go just now
+                remove(entry)
 
 
 def remove(entry: Path) -> None:
@@ -245,8 +264,9 @@ def publish(target: Target) -> None:
         raise StorageError(f"The result could not be given its name {target.path}: {error.strerror}.") from error
     # Only now: a merge that is killed before finds its journal, and what it left is taken up.
     for name in (LOCK, JOURNAL):
-        with suppress(OSError):  # they harm nobody, and the result is there
-            (target.place / name).unlink()
+        for path in target.place.glob(f"{name}*"):
+            with suppress(OSError):  # they harm nobody, and the result is there
+                path.unlink()
     sync_folder(target.place.parent)
     if replaced:
         shutil.rmtree(target.old)

@@ -6,16 +6,24 @@ from dataclasses import dataclass
 from blockmerge.checkpoints.manifest import BLOCK
 from blockmerge.core.plan import Plan
 from blockmerge.engine.chunks import Chunk, chunks_of
+from blockmerge.engine.journal import UnitKey
 
 UNIT = 256 * 10**6  # bytes of the result
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Chunks that lie behind each other in one shard; digest blocks do not cross its ends."""
+    """Chunks that lie behind each other in one shard; digest blocks do not cross its ends.
+
+    Its number counts the units of its shard, so that nobody has to count those of the shards before.
+    """
 
     number: int
     chunks: tuple[Chunk, ...]
+
+    @property
+    def key(self) -> UnitKey:
+        return self.chunks[0].file, self.number
 
     @property
     def nbytes(self) -> int:
@@ -34,12 +42,12 @@ class Unit:
 
 
 def units_of(plan: Plan, starts: Mapping[str, int]) -> Iterator[Unit]:
-    """The units of a plan in the order of their bytes; `starts` says where the data of each shard begins.
+    """The units of some shards of a plan, in the order of their bytes; `starts` says where the data of each begins.
 
     Equal plans have equal units. A unit is larger than UNIT only where rows leave no digest block's end to cut at.
     """
-    number = 0
-    for shard in plan.shards:
+    for shard in (shard for shard in plan.shards if shard.name in starts):
+        number = 0
         held: list[Chunk] = []
         nbytes = 0
         for chunk in chunks_of(shard, starts[shard.name], plan.recipe.method):
@@ -50,4 +58,3 @@ def units_of(plan: Plan, starts: Mapping[str, int]) -> Iterator[Unit]:
             nbytes += chunk.nbytes
         if held:
             yield Unit(number, tuple(held))
-            number += 1

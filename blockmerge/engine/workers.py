@@ -13,7 +13,7 @@ from blockmerge.checkpoints.manifest import block_digest, read_blocks
 from blockmerge.engine.bench import Bench
 from blockmerge.engine.buffers import keep_freed_memory
 from blockmerge.engine.chunks import Chunk
-from blockmerge.engine.journal import Journal, UnitRecord
+from blockmerge.engine.journal import Journal, UnitKey, UnitRecord
 from blockmerge.engine.odd_values import Odd
 from blockmerge.engine.schedule import Job
 from blockmerge.engine.syncing import Syncer
@@ -69,13 +69,11 @@ class Crew:
         self._files = files
         self._kernel = kernel
         self._journal = journal
-        self._open: dict[int, _Open] = {}
+        self._open: dict[UnitKey, _Open] = {}
         self._stop = Event()
         self._work: list[Future[None]] = []
 
     def start(self, pool: ThreadPoolExecutor, threads: int) -> None:
-        # The workers are the parallelism; torch's own threads would only fight them for the same cores.
-        torch.set_num_threads(1)
         keep_freed_memory()
         self._work = [pool.submit(self._run) for _ in range(threads)]
 
@@ -94,6 +92,10 @@ class Crew:
             return None if self._stop.is_set() else next(self._jobs, None)
 
     def _run(self) -> None:
+        # The workers are the parallelism; torch's own threads would only fight them for the same cores. Said in each
+        # thread, as a product of two vectors that is the first thing in a thread would be added up by two, and so in
+        # another order.
+        torch.set_num_threads(1)
         bench = Bench(self._kernel, self._files.inputs)
         with ExitStack() as on_error:
             on_error.callback(self._stop.set)  # the others may wait for what will never be measured
@@ -128,13 +130,13 @@ class Crew:
             self.tally.digests |= digests
             self.tally.last = chunk
             self.tally.add_odd(odd)
-            state = self._open.setdefault(job.unit.number, _Open(len(job.unit.chunks)))
+            state = self._open.setdefault(job.unit.key, _Open(len(job.unit.chunks)))
             state.left -= 1
             state.digests |= digests
             state.odd |= {key: state.odd.get(key, 0) + count for key, count in odd.items()}
             is_last = state.left == 0
             if is_last:
-                del self._open[job.unit.number]
+                del self._open[job.unit.key]
         if is_last:
             self._record(job.unit, state)
 
@@ -146,7 +148,7 @@ class Crew:
         for name, first, offset, nbytes in unit.unread_blocks:
             blocks = read_blocks(handle, offset, nbytes)
             unread |= {(name, first + number): block_digest(block) for number, block in enumerate(blocks)}
-        record = UnitRecord(unit.number, unit.nbytes, {**state.digests, **unread}, state.odd)
+        record = UnitRecord(unit.key, unit.nbytes, {**state.digests, **unread}, state.odd)
         with self.tally.lock:
             self.tally.digests |= unread
             self._journal.append(record)

@@ -9,11 +9,13 @@ from blockmerge.core.describe import size_text
 from blockmerge.core.progress import Progress, Stage
 from blockmerge.jobs.job_log import JobLog
 from blockmerge.jobs.merge_process import Died, MergeProcess
-from blockmerge.jobs.messages import Ending, MergeDone, MergeFailed, Request
+from blockmerge.jobs.messages import Ending, MergeDone, MergeFailed, PartDone, Request, Split
+from blockmerge.jobs.parts import Parts
 from blockmerge.jobs.process import death_sentence
 from blockmerge.jobs.recovery import end_cancelled, fail, try_again
 from blockmerge.jobs.results import remove_part_folder
 from blockmerge.jobs.secrets import mask_secrets
+from blockmerge.jobs.share import Lead, Share
 from blockmerge.jobs.states import LEGAL_MOVES, LOCAL, RUNNING, STATE_OF_STAGE, Job, JobState
 from blockmerge.jobs.store import Store
 
@@ -28,13 +30,14 @@ class Overtaken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """`job` is what it was when the attempt began, `again` whether there was one before; `stopping` is set when the
-    worker is told to stop, `nearly_done` called when there is only the result to verify; `token` is that of whoever the
-    job is for, where a page beside this worker holds one."""
+    """`job` is what it was when the attempt began, `again` whether there was one before; with `split_from` bytes or
+    more it is split; `stopping` is set when the worker is told to stop, `nearly_done` called when there is only the
+    result to verify; `token` is that of whoever the job is for, where a page beside this worker holds one."""
 
     store: Store
     job: Job
     again: bool
+    split_from: int | None
     log: JobLog
     stopping: threading.Event
     nearly_done: Callable[[], object]
@@ -43,30 +46,52 @@ class Attempt:
     def carry_out(self, process: MergeProcess, memory: int | None) -> None:
         """Merge, and record how it ended. The process is of no use afterwards."""
         self.log.say(f"Attempt {self.job.attempt} begins.")
+        lead = Lead(Share(Parts(self.store.database), str(self.job.worker), process), self.job.id)
         try:
-            self._settle(self._merge(process, self._request(memory)))
+            self._settle(self._merge(lead, self._request(memory)), lead)
         except Overtaken:
             self.log.say("Another worker has taken over this job.")
 
     def _request(self, memory: int | None) -> Request:
         job = self.job
         # This machine's token is its owner's: nobody else's job may read with it.
-        return Request(job.recipe, job.out, self.again, memory, job.owner == LOCAL, self.token)
+        return Request(job.recipe, job.out, self.again, memory, job.owner == LOCAL, self.token, self.split_from)
 
-    def _merge(self, process: MergeProcess, request: Request) -> Ending | Died:
+    def _merge(self, lead: Lead, request: Request) -> Ending | Died:
+        process = lead.share.process
         try:
             process.begin(request, self.log.write)
             deadline: float | None = None
-            while (message := process.receive(LOOK_EVERY)) is None or isinstance(message, Progress):
-                if message is not None:
-                    self._relay(message)
-                if deadline is None:
-                    deadline = self._stop_unless_wanted(process)
-                elif time.monotonic() > deadline:
-                    process.kill()
-            return message
+            while True:
+                message = process.receive(LOOK_EVERY)
+                if isinstance(message, Ending | Died):
+                    return message
+                self._hear(message, lead)
+                if deadline is not None:
+                    if time.monotonic() > deadline:
+                        process.kill()
+                    continue
+                deadline = self._stop_unless_wanted(process)
+                if deadline is None and lead.go_on():
+                    self.log.say(f"All parts are whole: {lead.said()}.")
         finally:
             process.close()
+            lead.share.let_go()
+
+    def _hear(self, message: Progress | Split | PartDone | None, lead: Lead) -> None:
+        match message:
+            case Split(sizes):
+                lead.begin(sizes)
+                self.log.say(f"Split into {len(sizes)} parts, for all workers.")
+            case PartDone():
+                lead.share.finish()
+            case Progress() if lead.share.part is not None:
+                lead.share.report(message)
+            case Progress():
+                self._relay(message)
+        progress = lead.progress()
+        if progress is not None:
+            self._relay(progress)
 
     def _stop_unless_wanted(self, process: MergeProcess) -> float | None:
         """Ask a merge to stop that is no longer wanted; until when it may take to do so, None while it is wanted."""
@@ -90,10 +115,12 @@ class Attempt:
                 self.nearly_done()
         self.store.report_progress(self.job.id, progress)
 
-    def _settle(self, ending: Ending | Died) -> None:
+    def _settle(self, ending: Ending | Died, lead: Lead) -> None:
         """Record how the attempt ended."""
         job, store = self.job, self.store
         cancelled = store.is_cancel_asked(job.id)
+        if cancelled or isinstance(ending, MergeFailed):
+            lead.call_off()
         match ending:
             case MergeDone():
                 self._relay(Progress(Stage.VERIFY, ending.nbytes, ending.nbytes))

@@ -13,10 +13,13 @@ from blockmerge.jobs.messages import (
     PAUSE,
     Ending,
     Message,
+    PartDone,
     Question,
     Request,
+    Split,
     decode_message,
     encode_answer,
+    encode_order,
     encode_request,
 )
 from blockmerge.jobs.process import close_stdin, start_python
@@ -38,7 +41,7 @@ class MergeProcess:
     def __init__(self, environ: Mapping[str, str], transformers: Asked) -> None:
         self._transformers = transformers
         self._process = start_python("blockmerge.jobs.run", environ, answers=True, complains=True)
-        self._messages: SimpleQueue[Progress | Ending | Died] = SimpleQueue()
+        self._messages: SimpleQueue[Progress | Split | PartDone | Ending | Died] = SimpleQueue()
         self._hear: Callable[[str], None] = lambda _: None
         self._threads = [threading.Thread(target=read, daemon=True) for read in (self._read_errors, self._read)]
         for thread in self._threads:
@@ -53,6 +56,10 @@ class MergeProcess:
         self._hear = hear
         self._say(encode_request(request))
 
+    def order(self, part: int | None) -> None:
+        """Say what is next for a merge that is split: this part, or what comes after all of them."""
+        self._say(encode_order(part))
+
     def pause(self) -> None:
         """It stops within a chunk of work, keeps what is finished and says that it stopped."""
         self._say(PAUSE)
@@ -61,7 +68,7 @@ class MergeProcess:
         """It stops within a chunk of work, removes its part folder and says that it stopped."""
         self._say(CANCEL)
 
-    def receive(self, seconds: float) -> Progress | Ending | Died | None:
+    def receive(self, seconds: float) -> Progress | Split | PartDone | Ending | Died | None:
         """The next thing it says, or None if it says nothing for so long. Died comes last, and only once."""
         try:
             return self._messages.get(timeout=seconds)

@@ -17,7 +17,9 @@ class Request:
     """One attempt at one job. `again` says that an earlier attempt may have left something, or published the result.
 
     `memory` are the bytes that the process may take for itself, None as many as there are. The Hub is asked with
-    `token`; where there is none, `as_owner` with this machine's own, and otherwise as somebody without one.
+    `token`; where there is none, `as_owner` with this machine's own, and otherwise as somebody without one. A result of
+    `split_from` bytes or more is merged part by part, as the worker orders, since others may merge parts of it.
+    `helps`: no more than that, parts of a job that another worker carries out.
     """
 
     recipe: str
@@ -26,6 +28,8 @@ class Request:
     memory: int | None = None
     as_owner: bool = False
     token: str | None = field(default=None, repr=False)
+    split_from: int | None = None
+    helps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +60,20 @@ class Question:
     folder: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Split:
+    """It merges part by part; of so many bytes each. It waits for an order, which says what is next."""
+
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PartDone:
+    """The part that was ordered last is whole, and on the disk. It waits for the next order."""
+
+
 Ending = MergeDone | MergeFailed | MergeStopped
-Message = Progress | Question | Ending
+Message = Progress | Question | Split | PartDone | Ending
 
 
 def encode_request(request: Request) -> bytes:
@@ -67,6 +83,16 @@ def encode_request(request: Request) -> bytes:
 def decode_request(line: bytes) -> Request:
     value = json.loads(line)
     return Request(**{**value, "out": Path(value["out"])})
+
+
+def encode_order(part: int | None) -> bytes:
+    """The number of the part to merge next; None: all parts are whole, go on to the end."""
+    return _line(part)
+
+
+def decode_order(line: bytes) -> int | None:
+    part: int | None = json.loads(line)
+    return part
 
 
 def encode_answer(answer: Loading) -> bytes:
@@ -83,6 +109,10 @@ def encode_message(message: Message) -> bytes:
             return _line({"progress": asdict(message)})
         case Question():
             return _line({"question": str(message.folder)})
+        case Split():
+            return _line({"split": message.sizes})
+        case PartDone():
+            return _line({"part_done": True})
         case MergeDone():
             return _line({"done": asdict(message)})
         case MergeFailed():
@@ -97,6 +127,10 @@ def decode_message(line: bytes) -> Message:
         return Progress(Stage(value["stage"]), value["done"], value["total"], value["detail"])
     if kind == "question":
         return Question(Path(value))
+    if kind == "split":
+        return Split(tuple(value))
+    if kind == "part_done":
+        return PartDone()
     if kind == "done":
         return MergeDone(value["digest"], value["nbytes"], value["seconds"], tuple(value["warnings"]))
     return MergeFailed(**value) if kind == "failed" else MergeStopped()

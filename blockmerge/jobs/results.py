@@ -77,7 +77,7 @@ def remove_part_folder(out: Path) -> None:
     """Only what a merge made: a folder of the user's may have come into that place."""
     folder = part_folder(out)
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else {JOURNAL}
-    if names and not names & {JOURNAL, LOCK}:
+    if names and not any(name.startswith((JOURNAL, LOCK)) for name in names):
         return
     try:
         shutil.rmtree(folder)

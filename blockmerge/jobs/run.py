@@ -7,7 +7,7 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from blockmerge.checkpoints.manifest import read_manifest
+from blockmerge.checkpoints.models import open_models
 from blockmerge.checkpoints.verify import verify_result
 from blockmerge.core.plan import Plan, make_plan
 from blockmerge.core.progress import Progress, Report, Stage
 from blockmerge.core.recipe import parse_recipe
 from blockmerge.engine.estimate import check_disk
-from blockmerge.engine.loading import Asked, Loading, check_loading
-from blockmerge.engine.merge import carry_out
+from blockmerge.engine.loading import Loading, check_loading
+from blockmerge.engine.merge import carry_out, carry_out_parts
 from blockmerge.engine.target import LOCK, Target
 from blockmerge.errors import BlockmergeError, MergeCancelledError, MergePausedError, SignInError
 from blockmerge.hub.anywhere import bring_here, open_anywhere
@@ -36,9 +37,12 @@ from blockmerge.jobs.messages import (
     MergeFailed,
     MergeStopped,
     Message,
+    PartDone,
     Question,
     Request,
+    Split,
     decode_answer,
+    decode_order,
     decode_request,
     encode_message,
 )
@@ -79,17 +83,27 @@ def main() -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Worker:
-    """The worker, which has transformers at hand; importing it here would take seconds for each merge."""
+    """The worker, which has transformers at hand, as importing it here would take seconds for each merge, and which
+    knows what others merge."""
 
     say: Callable[[Message], None]
     lines: SimpleQueue[bytes]
 
     def ask(self, folder: Path, keep_asking: Callable[[], None]) -> Loading:
         self.say(Question(folder))
+        return decode_answer(self._hear(keep_asking))
+
+    def orders(self, stop_if_asked: Callable[[], None]) -> Iterator[int]:
+        """The parts to merge, until it says that there are no more; it is told when each is done."""
+        while (part := decode_order(self._hear(stop_if_asked))) is not None:
+            yield part
+            self.say(PartDone())
+
+    def _hear(self, keep_asking: Callable[[], None]) -> bytes:
         while True:
             keep_asking()
             with suppress(Empty):
-                return decode_answer(self.lines.get(timeout=LOOK_EVERY))
+                return self.lines.get(timeout=LOOK_EVERY)
 
 
 def _take_stdout() -> Callable[[Message], None]:
@@ -118,9 +132,9 @@ def _throttled(say: Report) -> Report:
     return report
 
 
-def _outcome(request: Request, report: Report, wishes: Mapping[bytes, Event], worker: Asked) -> Ending:
+def _outcome(request: Request, report: Report, wishes: Mapping[bytes, Event], worker: _Worker) -> Ending:
     try:
-        return _merge(request, report, wishes, worker)
+        return _help(request, report, worker) if request.helps else _merge(request, report, wishes, worker)
     except (MergeCancelledError, MergePausedError):
         return MergeStopped()
     except BlockmergeError as error:
@@ -132,7 +146,15 @@ def _outcome(request: Request, report: Report, wishes: Mapping[bytes, Event], wo
         return MergeFailed(f"The merge crashed ({type(error).__name__}). Its log says where.")
 
 
-def _merge(request: Request, report: Report, wishes: Mapping[bytes, Event], worker: Asked) -> MergeDone:
+def _help(request: Request, report: Report, worker: _Worker) -> MergeStopped:
+    """Until there is nothing to help with any more; who wants it to stop before kills it."""
+    recipe = parse_recipe(request.recipe)
+    plan = make_plan(recipe, open_models(recipe.references))
+    carry_out_parts(plan, Target(request.out), worker.orders(lambda: None), report=report)
+    return MergeStopped()
+
+
+def _merge(request: Request, report: Report, wishes: Mapping[bytes, Event], worker: _Worker) -> MergeDone:
     if request.again:
         _wait_for_earlier_attempt(request.out, report, wishes)
     recipe = parse_recipe(request.recipe)
@@ -140,6 +162,7 @@ def _merge(request: Request, report: Report, wishes: Mapping[bytes, Event], work
     if request.again and request.out.exists():
         return _recognise(request, plan, report)
     refuse_taken(request.out)
+    parts = _parts(request, plan, wishes, worker)
     plan = _with_weights(request, plan, report, wishes)
     start = time.monotonic()
     parents = [held.folder for held in plan.checkpoints.values()]
@@ -159,8 +182,29 @@ def _merge(request: Request, report: Report, wishes: Mapping[bytes, Event], work
         is_cancelled=wishes[CANCEL].is_set,
         is_paused=wishes[PAUSE].is_set,
         check=check,
+        parts=parts,
     )
     return MergeDone(result.digest, result.nbytes, time.monotonic() - start, result.warnings)
+
+
+def _parts(request: Request, plan: Plan, wishes: Mapping[bytes, Event], worker: _Worker) -> Iterator[int] | None:
+    """None for a merge that is not split: it is small, or in one shard, or others would have to download its models."""
+    is_large = request.split_from is not None and plan.nbytes >= request.split_from
+    if not is_large or len(plan.shards) == 1 or any(held.is_headers_only for held in plan.checkpoints.values()):
+        return None
+
+    def parts() -> Iterator[int]:
+        worker.say(Split(tuple(shard.nbytes for shard in plan.shards)))
+        yield from worker.orders(lambda: _stop_if_asked(wishes))
+
+    return parts()
+
+
+def _stop_if_asked(wishes: Mapping[bytes, Event]) -> None:
+    if wishes[CANCEL].is_set():
+        raise MergeCancelledError
+    if wishes[PAUSE].is_set():
+        raise MergePausedError
 
 
 def _hub(request: Request) -> "Hub":
@@ -193,10 +237,8 @@ def _wait_for_earlier_attempt(out: Path, report: Report, wishes: Mapping[bytes, 
             return
         except Timeout:
             report(Progress(Stage.CHECK, 0, 0, "the earlier attempt is still at work"))
-        if wishes[CANCEL].wait(LOOK_EVERY):
-            raise MergeCancelledError
-        if wishes[PAUSE].is_set():
-            raise MergePausedError
+        wishes[CANCEL].wait(LOOK_EVERY)
+        _stop_if_asked(wishes)
 
 
 def _recognise(request: Request, plan: Plan, report: Report) -> MergeDone:

@@ -15,7 +15,20 @@ from blockmerge.errors import JobRequestError
 from blockmerge.jobs.line import put_in_line
 from blockmerge.jobs.secrets import mask_secrets
 from blockmerge.jobs.states import LEGAL_MOVES, LIVE, Job, JobState, NewJob, Ticket
-from blockmerge.jobs.tables import IN_LINE, IS_LIVE, IS_WAITING, JOBS, LOGS, PROGRESS, ROWS, WORKERS, Database, job_of
+from blockmerge.jobs.tables import (
+    IN_LINE,
+    IS_HELD,
+    IS_LIVE,
+    IS_WAITING,
+    JOBS,
+    LOGS,
+    PARTS,
+    PROGRESS,
+    ROWS,
+    WORKERS,
+    Database,
+    job_of,
+)
 from blockmerge.settings import Settings
 
 
@@ -90,15 +103,16 @@ class Store:
         self._cancel(sa.not_(JOBS.c.begun))
 
     def cancel_waiting(self) -> None:
-        """End the jobs that nobody runs and whose cancel was asked for."""
+        """End the jobs that nobody runs, or merges a part of, and whose cancel was asked for."""
         self._cancel()
 
     def _cancel(self, *conditions: sa.ColumnElement[bool]) -> None:
         idle = JOBS.c.state.in_([JobState.WAITING, JobState.NEEDS_SIGN_IN])
+        has_helpers = sa.exists().where(PARTS.c.job == JOBS.c.id, IS_HELD)
         with self.database.durable.begin() as connection:
             connection.execute(
                 JOBS.update()
-                .where(idle, JOBS.c.cancel_asked, *conditions)
+                .where(idle, sa.not_(has_helpers), JOBS.c.cancel_asked, *conditions)
                 .values(state=JobState.CANCELLED, finished=time.time())
             )
 
@@ -127,6 +141,8 @@ class Store:
             moved = connection.execute(JOBS.update().where(*here).values(values)).rowcount == 1
             if moved and target is JobState.WAITING:
                 connection.execute(PROGRESS.delete().where(PROGRESS.c.job == ticket.job))
+            if moved and target not in LIVE:
+                connection.execute(PARTS.delete().where(PARTS.c.job == ticket.job))
         return moved
 
     def renew(self, ticket: Ticket) -> bool:

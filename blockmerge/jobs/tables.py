@@ -82,6 +82,21 @@ WORKERS = sa.Table(
     # Grows with every beat: others see by it that the worker lives, whatever any clock says.
     sa.Column("beats", sa.BigInteger, nullable=False, server_default="0"),
 )
+# The output shards of a job that several workers share: who merges which, `done` of its `nbytes`, and which are whole.
+PARTS = sa.Table(
+    "bm_parts",
+    META,
+    sa.Column("job", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("nbytes", sa.BigInteger, nullable=False),
+    sa.Column("done", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("whole", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("wanted", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("worker", sa.Text),
+)
+# A worker that is dead, or taken for it, is no longer in the table of workers, so it holds nothing.
+_IS_ALIVE = sa.and_(PARTS.c.worker.is_not(None), PARTS.c.worker.in_(sa.select(WORKERS.c.id)))
+IS_HELD = sa.and_(sa.not_(PARTS.c.whole), _IS_ALIVE)
 IS_LIVE = JOBS.c.state.in_(sorted(LIVE))
 IS_WAITING = JOBS.c.state == JobState.WAITING
 IN_LINE = (JOBS.c.turn, JOBS.c.id)

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Collection
 
+from blockmerge.jobs.parts import Parts
 from blockmerge.jobs.queue import MergeQueue
 from blockmerge.jobs.recovery import WORKER_KILLED, try_again
 from blockmerge.jobs.results import remove_part_folder
@@ -48,7 +49,8 @@ def keep_in_line(store: Store, queue: MergeQueue, workers: Collection[str], own:
     """
     live = store.live()
     for job in live:
-        if job.cancel_asked and job.begun and job.state not in RUNNING:
+        is_over = job.cancel_asked and job.begun and job.state not in RUNNING
+        if is_over and not Parts(store.database).has_helpers(job.id):
             remove_part_folder(job.out)
     if any(job.cancel_asked and job.state not in RUNNING for job in live):
         store.cancel_waiting()

@@ -8,7 +8,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import FrameType
 
@@ -17,16 +18,18 @@ from filelock import Timeout
 from blockmerge.engine.loading import Transformers
 from blockmerge.errors import JobRequestError
 from blockmerge.jobs.attempt import Attempt
+from blockmerge.jobs.helper import Helper
 from blockmerge.jobs.job_log import JobLog
 from blockmerge.jobs.locks import worker_lock
 from blockmerge.jobs.memory import fits_beside
 from blockmerge.jobs.merge_process import MergeProcess
+from blockmerge.jobs.parts import Parts
 from blockmerge.jobs.process import watch_parent
 from blockmerge.jobs.queue import open_queue
 from blockmerge.jobs.recovery import count_units
 from blockmerge.jobs.results import sweep_results
 from blockmerge.jobs.secrets import mask_log_records
-from blockmerge.jobs.states import JobState, Ticket, refuse_left_over, refuse_taken
+from blockmerge.jobs.states import Job, JobState, Ticket, refuse_left_over, refuse_taken
 from blockmerge.jobs.store import Store, open_store
 from blockmerge.jobs.tokens import ask_token
 from blockmerge.jobs.watch import Colleagues, keep_in_line
@@ -53,6 +56,13 @@ class Worker:
         self._environ: Mapping[str, str] = {**os.environ, **environment_of(settings)}
         self._spare: MergeProcess | None = None
         self._transformers = Transformers()
+        self._workers: Collection[str] = ()  # that live, this one among them
+        self._helper = Helper(
+            *(store, self.name, settings.job_memory, self._stopping),
+            is_free=lambda: not self._own_tickets(),
+            take_process=self._take_process,
+            warm_up=self._warm_up,
+        )
 
     def stop(self) -> None:
         """Take no new job, stop the merges, put their jobs back in line. Safe to call again, and from any thread."""
@@ -73,17 +83,23 @@ class Worker:
         if self._store.database.is_sqlite:
             self._store.remove_workers()  # this one holds the lock, so all others are dead
         colleagues = Colleagues(self._store, self.name)
-        colleagues.look()
+        self._workers = colleagues.look()
         self._warm_up()
         try:
-            with open_queue(self._settings.queue, self.name, self._settings.jobs_at_once, self._carry_out) as queue:
+            at_once = self._settings.jobs_at_once
+            with (
+                open_queue(self._settings.queue, self.name, at_once, self._carry_out) as queue,
+                self._helping() as check_helper,
+            ):
                 try:
                     swept = -SWEEP_EVERY
                     warm_at = time.monotonic() + WARM_AFTER
                     while not self._stopping.wait(LOOK_EVERY):
                         if time.monotonic() > warm_at:
                             self._transformers.start()
-                        keep_in_line(self._store, queue, colleagues.look(), self._own_tickets())
+                        check_helper()
+                        self._workers = colleagues.look()
+                        keep_in_line(self._store, queue, self._workers, self._own_tickets())
                         if time.monotonic() - swept > SWEEP_EVERY:
                             sweep_results(self._store, self._settings.keep_days)
                             swept = time.monotonic()
@@ -96,6 +112,19 @@ class Worker:
                 self._spare.close()
             self._transformers.close()
             self._store.remove_worker(self.name)
+
+    @contextmanager
+    def _helping(self) -> Iterator[Callable[[], None]]:
+        """A thread that merges parts of other workers' jobs, where there may be any; the call raises what it raised."""
+        if not self._settings.is_shared:
+            yield lambda: None
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="help") as pool:
+            thread = pool.submit(self._helper.run)
+            try:
+                yield lambda: thread.result() if thread.done() else None
+            finally:
+                self.stop()
 
     def _own_tickets(self) -> tuple[Ticket, ...]:
         with self._changed:
@@ -119,10 +148,18 @@ class Worker:
             if self._store.move(ticket, {JobState.WAITING}, JobState.CHECKING, **begin):
                 with JobLog(self._settings.logs, self._store, job.id) as log:
                     now = self._store.get(job.id)
-                    token = ask_token(self._settings.home, job.id)
-                    attempt = Attempt(self._store, now, job.begun, log, self._stopping, self._warm_up, token)
+                    token, split_from = ask_token(self._settings.home, job.id), self._split_from(now)
+                    attempt = Attempt(
+                        self._store, now, job.begun, split_from, log, self._stopping, self._warm_up, token
+                    )
                     attempt.carry_out(self._take_process(), self._settings.job_memory)
                 self._warm_up()
+
+    def _split_from(self, job: Job) -> int | None:
+        """How large the result must be to be split; None where there is nobody to share it with."""
+        if Parts(self._store.database).is_split(job.id):
+            return 0  # an earlier attempt was, and others may be at its parts
+        return self._settings.split_from if self._settings.is_shared and len(self._workers) > 1 else None
 
     @contextmanager
     def _owning(self, ticket: Ticket) -> Iterator[None]:
@@ -136,7 +173,7 @@ class Worker:
                 self._changed.notify_all()
 
     def _is_turn_of(self, ticket: Ticket) -> bool:
-        """Whether to begin with this ticket now: those before it have begun, and there is memory for it."""
+        """Whether to begin with this ticket now: those before it have begun, and there is time and memory for it."""
         until = time.monotonic() + PATIENCE
         while not self._stopping.is_set():
             waiting = [job for job in self._store.live() if job.state is JobState.WAITING]
@@ -144,7 +181,7 @@ class Worker:
             if job is None:
                 return False  # edited, cancelled or moved meanwhile
             is_first = job is waiting[0]
-            if is_first and (len(self._own_tickets()) == 1 or fits_beside(job)):
+            if is_first and not self._helper.is_busy.is_set() and (len(self._own_tickets()) == 1 or fits_beside(job)):
                 return True
             if not is_first and time.monotonic() > until:
                 return False  # it comes behind others that were put back in line

@@ -136,7 +136,7 @@ def _interrupted(store: Store, out: Path, units: int) -> int:
     with Journal(part_folder(out)) as journal:
         journal.begin({"any": "merge"})
         for number in range(units):
-            journal.append(UnitRecord(number, 100, {}, {}))
+            journal.append(UnitRecord(("model.safetensors", number), 100, {}, {}))
     return job
 
 
@@ -145,7 +145,7 @@ def test_four_restarts_that_make_progress_do_not_fail_a_long_job(store: Store, t
 
     for restart in range(4):
         with Journal(part_folder(tmp_path / "out")) as journal:
-            journal.append(UnitRecord(10 + restart, 100, {}, {}))
+            journal.append(UnitRecord(("model.safetensors", 10 + restart), 100, {}, {}))
         assert try_again(store, store.get(job), "killed")
         held = store.get(job)
         assert (held.state, held.crashes) == (JobState.WAITING, 0)

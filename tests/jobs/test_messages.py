@@ -10,13 +10,17 @@ from blockmerge.jobs.messages import (
     MergeFailed,
     MergeStopped,
     Message,
+    PartDone,
     Question,
     Request,
+    Split,
     decode_answer,
     decode_message,
+    decode_order,
     decode_request,
     encode_answer,
     encode_message,
+    encode_order,
     encode_request,
 )
 
@@ -29,6 +33,8 @@ _messages = st.one_of(
     st.builds(MergeFailed, _text, st.booleans()),
     st.builds(Question, _paths),
     st.just(MergeStopped()),
+    st.builds(Split, st.lists(_count).map(tuple)),
+    st.just(PartDone()),
 )
 
 
@@ -41,12 +47,25 @@ def test_a_message_arrives_as_it_was_sent_on_one_line(message: Message) -> None:
     assert decode_message(line) == message
 
 
-@given(st.builds(Request, _text, _paths, st.booleans(), st.none() | _count, st.booleans(), st.none() | _text))
+@given(
+    st.builds(
+        *(Request, _text, _paths, st.booleans(), st.none() | _count, st.booleans()),
+        *(st.none() | _text, st.none() | _count, st.booleans()),
+    )
+)
 def test_a_request_arrives_as_it_was_sent_on_one_line(request: Request) -> None:
     line = encode_request(request)
 
     assert line.count(b"\n") == 1
     assert decode_request(line) == request
+
+
+@given(st.none() | _count)
+def test_an_order_arrives_as_it_was_sent_on_one_line(part: int | None) -> None:
+    line = encode_order(part)
+
+    assert line.count(b"\n") == 1
+    assert decode_order(line) == part
 
 
 _names = st.frozensets(_text, max_size=3)
