@@ -15,10 +15,11 @@ WORKER_KILLED = (
 def try_again(store: Store, job: Job, error: str) -> bool:
     """Back in line after a crash; the third crash without a newly finished unit of work fails, with `error`.
 
+    One that was killed between giving the result its name and saying so gets one more attempt, which recognises it.
     False where the job has changed meanwhile.
     """
     crashes = 0 if count_units(job) > job.units else job.crashes + 1
-    if crashes >= MOST_CRASHES:
+    if crashes >= MOST_CRASHES + job.out.exists():
         return fail(store, job, error)
     moved = store.move(job.ticket, RUNNING, JobState.WAITING, crashes=crashes)
     if moved:

@@ -165,6 +165,18 @@ def test_three_attempts_without_progress_fail_and_keep_what_is_finished(store: S
     assert part_folder(tmp_path / "out").exists()
 
 
+def test_a_third_crash_right_after_the_result_got_its_name_is_followed_by_an_attempt_that_recognises_it(
+    store: Store, tmp_path: Path
+) -> None:
+    job = _interrupted(store, tmp_path / "out", units=0)
+    part_folder(tmp_path / "out").rename(tmp_path / "out")
+
+    last = replace(store.get(job), crashes=2)
+    assert try_again(store, last, "It was killed.")
+
+    assert (store.get(job).state, store.get(job).crashes) == (JobState.WAITING, 3)
+
+
 @pytest.mark.parametrize("days", [-1, 1])
 def test_a_clock_that_jumps_a_day_takes_no_progress_away_and_changes_no_order(
     store: Store, tmp_path: Path, days: int
