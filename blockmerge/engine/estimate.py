@@ -3,6 +3,8 @@
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from blockmerge.core.describe import size_text
@@ -14,6 +16,7 @@ from blockmerge.errors import StorageError
 HEADROOM = 64 * 10**6  # bytes for headers, side files and the file system's own needs
 # Measured on two shared cores; tests/engine/test_estimate.py holds the bytes.
 PROCESS = 280 * 10**6  # bytes of a process that has imported torch and merges
+PROCESS_WITH_CUDA = 740 * 10**6  # the same with the build of torch for GPUs, whether there is one or not
 SPEEDS = {Action.COPY: 1.6e9, Action.CAST: 1.0e9, Action.BLEND: 0.9e9}  # bytes of the result per second
 START = 2.0  # seconds until the first byte
 
@@ -46,9 +49,18 @@ def estimate(plan: Plan, out: Path) -> Estimate:
         disk=disk,
         scratch=sum(shard.size for shard in whole),
         free=shutil.disk_usage(folder).free,
-        memory=PROCESS + max((shard.size for shard in whole), default=0),
+        memory=_process() + max((shard.size for shard in whole), default=0),
         seconds=START + sum(step.nbytes / SPEEDS[step.action] for step in plan.steps),
     )
+
+
+@cache
+def _process() -> int:
+    """By torch's files, as importing it would take longer than the plan."""
+    torch = find_spec("torch")
+    folders = torch.submodule_search_locations if torch is not None else None
+    has_cuda = any(any(Path(folder, "lib").glob("*torch_cuda*")) for folder in folders or ())
+    return PROCESS_WITH_CUDA if has_cuda else PROCESS
 
 
 def check_disk(plan: Plan, out: Path) -> None:

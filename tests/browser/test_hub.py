@@ -18,6 +18,7 @@ from tests.browser.test_first_merge import choose, open_merge, queue, wait_for
 from tests.demo_hub import demo_store
 from tests.hub_server import HubServer, running_hub
 from tests.ui.conftest import wait_until
+from tests.ui.scenes import Camera
 
 pytestmark = pytest.mark.browser
 
@@ -37,7 +38,9 @@ def app(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         yield running
 
 
-def test_from_ids_on_the_hub_to_a_checkpoint(server: HubServer, app: RunningApp, visit: Callable[..., Page]) -> None:
+def test_from_ids_on_the_hub_to_a_checkpoint(
+    server: HubServer, app: RunningApp, visit: Callable[..., Page], tmp_path: Path
+) -> None:
     page = open_merge(visit, app)
     assert server.asked == []  # nobody has named a model of the Hub yet
 
@@ -46,6 +49,7 @@ def test_from_ids_on_the_hub_to_a_checkpoint(server: HubServer, app: RunningApp,
     commits = {name: server.store.repositories[f"demo/{name}"].head.oid for name in ("lowercase", "capitals")}
     expect(page.locator("#facts-a")).to_contain_text(f"commit {commits['lowercase'][:7]}")
     expect(page.locator("#needs")).to_contain_text("Download")
+    Camera(page, tmp_path, lambda: None).look("hub-pair")
     assert server.weights_given == 0
 
     server.wire.bandwidth = 300_000  # bytes per second, so that the download can be watched

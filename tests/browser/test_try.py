@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
@@ -20,7 +21,9 @@ from tests.browser.conftest import RunningApp, running_app
 from tests.engine.merges import merge, plan_for, recipe_text
 from tests.tryout.models import CAPITALS, ENDLESS, LOWERCASE, copied, with_nan
 from tests.ui.conftest import wait_until
+from tests.ui.scenes import Camera, camera_folder
 
+__all__ = ["camera_folder"]
 pytestmark = [pytest.mark.browser, pytest.mark.with_models]
 
 Visit = Callable[..., Page]
@@ -38,8 +41,9 @@ class Merged:
 
 
 @pytest.fixture(scope="module")
-def merged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Merged]:
-    with serve_merges(tmp_path_factory.mktemp("try")) as merged:
+def merged() -> Iterator[Merged]:
+    """Under a short path that is no particular machine's, as the pictures show it."""
+    with TemporaryDirectory(prefix="blockmerge-") as home, serve_merges(Path(home)) as merged:
         yield merged
 
 
@@ -104,10 +108,11 @@ def model_processes(app: RunningApp) -> list[psutil.Process]:
 
 
 def test_the_merge_answers_beside_its_parents_the_same_twice_and_a_reload_keeps_it(
-    merged: Merged, visit: Visit
+    merged: Merged, visit: Visit, camera_folder: Path
 ) -> None:
     page = open_try(visit, merged, merged.job)
     first = asked_again(page, PROMPT)
+    Camera(page, camera_folder, lambda: None).look("try-answers")
 
     names = page.locator(".answers > .rounds .name").all_inner_texts()
     assert names == ["lowercase", "Merged: lowercase-x-capitals", "capitals"]

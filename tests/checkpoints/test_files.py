@@ -52,7 +52,7 @@ def calls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
             monkeypatch.delattr(os, name, raising=False)
     if request.param == "short calls":
         preadv, pwrite = os.preadv, os.pwrite
-        monkeypatch.setattr(os, "preadv", lambda fd, views, offset: preadv(fd, [views[0][:SHORT]], offset))
+        monkeypatch.setattr(os, "preadv", lambda fd, views, *rest: preadv(fd, [views[0][:SHORT]], *rest))
         monkeypatch.setattr(os, "pwrite", lambda fd, view, offset: pwrite(fd, view[:SHORT], offset))
     return str(request.param)
 
