@@ -19,9 +19,9 @@ from tests.hub.conftest import server
 from tests.hub.results import merge_result
 from tests.hub_server import HubServer
 from tests.jobs.rows import bring
-from tests.ui.scenes import Camera, camera_folder
+from tests.ui.scenes import Camera
 
-__all__ = ["camera_folder", "server"]  # fixtures of other folders, for the tests of this file
+__all__ = ["server"]  # the fixture of tests/hub, for the tests of this file
 
 pytestmark = pytest.mark.browser
 
@@ -59,7 +59,7 @@ def open_jobs(visit: Visit, app: RunningApp) -> Page:
 
 
 def test_a_done_job_is_published_and_loads_from_the_hub(
-    tmp_path: Path, visit: Visit, server: HubServer, monkeypatch: pytest.MonkeyPatch, camera_folder: Path
+    tmp_path: Path, visit: Visit, server: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ann = server.store.add_user("ann")
     monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
@@ -78,7 +78,7 @@ def test_a_done_job_is_published_and_loads_from_the_hub(
         page.get_by_text("Card", exact=True).click()
         card = page.get_by_role("textbox", name="Card")
         expect(card).to_have_value(re.compile("# from-the-page"), timeout=30_000)
-        Camera(page, camera_folder, lambda: None).look("publish")
+        Camera(page, tmp_path, lambda: None).look("publish")
         card.fill(card.input_value().replace("# from-the-page", "# Made by hand"))
         page.get_by_role("button", name="Publish", exact=True).click()
         link = page.get_by_role("link", name="ann/from-the-page")
