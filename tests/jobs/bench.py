@@ -171,7 +171,8 @@ def running_bench(home: Path, queue: str = "") -> Iterator[Bench]:
             if process.stdin is not None:
                 close_stdin(process)
         for stray in made.left_over():
-            stray.kill()
+            with suppress(psutil.NoSuchProcess):  # it was ending by itself
+                stray.kill()
         wait_until(lambda: not made.left_over(), 5, made.left_over)
 
 
