@@ -1,3 +1,6 @@
+import pytest
+
+from blockmerge.jobs.queue import to_power_of_two
 from blockmerge.jobs.states import Ticket
 from tests.jobs.bench import Bench, use_up
 
@@ -21,3 +24,12 @@ def test_a_used_ticket_is_not_handed_out_again_after_a_restart(bench: Bench) -> 
     use_up(bench.settings, Ticket(1, 1))
 
     assert use_up(bench.settings, Ticket(1, 1), Ticket(1, 2))["order"] == ["1.2"]
+
+
+@pytest.mark.parametrize(("count", "asked"), [(0, 0), (1, 1), (2, 2), (3, 4), (4, 4), (5, 8), (500, 512)])
+def test_a_line_of_any_length_is_asked_about_in_a_few_lengths_of_statements(count: int, asked: int) -> None:
+    names = [str(number) for number in range(count)]
+
+    found = to_power_of_two(names)
+
+    assert (len(found), found[:count], set(found)) == (asked, names, set(names))
