@@ -22,6 +22,16 @@ NEWEST = 1000  # jobs that are looked at
 _LOG = logging.getLogger(__name__)
 
 
+def count_outlived(store: Store, bucket: Path | None) -> int:
+    """How many results in the bucket are of a queue that is gone; 0 where this one ever had a job."""
+    if bucket is None or store.recent(1):
+        return 0
+    try:
+        return sum((folder / MANIFEST).is_file() for folder in bucket.iterdir())
+    except OSError:  # nothing was copied yet, or it is out of reach, which keep_results tells
+        return 0
+
+
 def keep_results(store: Store, bucket: Path) -> None:
     """Copy the results that the bucket does not hold yet; delete those there whose files were deleted here."""
     seen: set[str] = set()

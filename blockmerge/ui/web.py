@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from blockmerge.checkpoints.library import Library
+from blockmerge.jobs.bucket import count_outlived
 from blockmerge.jobs.store import Store
 from blockmerge.jobs.tokens import telling_tokens
 from blockmerge.settings import Settings
@@ -71,7 +72,7 @@ def build_app(settings: Settings, store: Store, *, listen: str = "127.0.0.1", ro
         identity = _with_sign_in(app, identity)
     gr.mount_gradio_app(
         app,
-        build_blocks(Context(settings, store, library, identity)),
+        build_blocks(Context(settings, store, library, identity, kept=count_outlived(store, settings.bucket))),
         path="/",
         root_path=root_path or None,
         app_kwargs={"exception_handlers": dict(HANDLERS)},

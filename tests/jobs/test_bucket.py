@@ -10,7 +10,7 @@ import pytest
 from blockmerge.checkpoints.manifest import MANIFEST, Manifest, TensorEntry, read_manifest, write_manifest
 from blockmerge.core.tensors import DType
 from blockmerge.jobs import bucket
-from blockmerge.jobs.bucket import keep_results, kept_in
+from blockmerge.jobs.bucket import count_outlived, keep_results, kept_in
 from blockmerge.jobs.results import delete_result
 from blockmerge.jobs.states import JobState, NewJob, Ticket
 from blockmerge.jobs.store import Store
@@ -113,3 +113,16 @@ def test_a_bucket_out_of_reach_is_told_once_and_tried_again(
     [record] = caplog.records
     assert record.getMessage().startswith(f"Results cannot be copied to {folder}: ")
     assert record.getMessage().endswith(". They are tried again.")
+
+
+def test_a_new_queue_knows_how_many_results_outlived_the_one_before(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "bucket"
+    assert count_outlived(store, folder) == count_outlived(store, None) == 0
+    for name in ("first", "second"):
+        finish(store, tmp_path / "output" / name)
+    keep_results(store, folder)
+    (folder / "half").mkdir()  # a copy that was cut off
+
+    assert count_outlived(store, folder) == 0
+    with Store(f"sqlite:///{tmp_path / 'new.db'}") as new:
+        assert count_outlived(new, folder) == 2

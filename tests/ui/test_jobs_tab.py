@@ -149,6 +149,21 @@ def test_a_live_job_is_listed_however_old_it_is(bench: Bench, desk: Desk) -> Non
     assert view["count"] == "The newest 100 of 102 jobs. Filter to find older ones."
 
 
+def test_a_list_that_began_anew_says_what_was_kept_of_the_one_before(bench: Bench) -> None:
+    library = Library((bench.settings.output,), any_path=True)
+    own = OwnJobs(bench.store, bench.settings, LOCAL)
+
+    def said(kept: int, wanted: Wanted) -> object:
+        return Desk(Context(bench.settings, bench.store, library, bench.identity, kept=kept), own).view(wanted)["empty"]
+
+    assert said(0, Wanted()) == "No jobs yet. Choose two models on the Merge tab and add one."
+    assert said(3, Wanted()) == (
+        "No jobs yet: this list began anew when the app was started on a fresh disk. Results kept from before: 3. "
+        "The Merge tab offers them as models."
+    )
+    assert said(3, Wanted(search="x")) == "No job of yours is like that."
+
+
 def test_jobs_are_filtered_by_text_and_state(bench: Bench, desk: Desk) -> None:
     bench.add("alpha", models=("zephyr", "mistral"))
     bench.finish("beta")

@@ -296,7 +296,7 @@ const load = () => {
   note.hidden = !value.note;
   if (note.textContent !== value.note) note.textContent = value.note;
   empty.hidden = nodes.length > 0;
-  empty.textContent = value.filtered ? say("jobs.none_match") : say("jobs.empty");
+  empty.textContent = value.empty;
   count.hidden = !value.count;
   count.textContent = value.count;
   batch.hidden = !nodes.length;

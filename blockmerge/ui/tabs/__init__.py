@@ -17,7 +17,7 @@ from blockmerge.ui.status.status import Status
 @dataclass(frozen=True, slots=True)
 class Context:
     """`loader` is on every page once: events of any tab may set it, to show a recipe or to go to another tab. `status`
-    stands in the header."""
+    stands in the header. `kept` results are all that is left of the jobs before this start; 0 where the jobs are."""
 
     settings: Settings
     store: Store
@@ -28,6 +28,7 @@ class Context:
     hub_memory: Memory[Checkpoint] = field(default_factory=Memory)
     loader: Loader = field(default_factory=Loader)
     status: Status = field(default_factory=Status)
+    kept: int = 0
 
 
 @dataclass(frozen=True, slots=True)

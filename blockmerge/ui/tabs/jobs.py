@@ -70,13 +70,21 @@ class Desk:
         page = self.own.page(wanted.search, STATES[wanted.state], SHOWN)
         logs = {str(job): self._log(job) for job in wanted.logs}
         publications = self.context.publications
+        is_filtered = bool(wanted.search or wanted.state)
         value = job_list(page, publications.look) | {"logs": logs, "compared": wanted.compared}
         return value | {
             "offer": self._publisher.view(wanted.offered) | {"card": wanted.card} if wanted.offered else None,
             "busy": bool(value["live"]) or publications.is_running or self.context.offers.is_asking,
-            "filtered": bool(wanted.search or wanted.state),
+            "filtered": is_filtered,
+            "empty": self._empty_sentence(is_filtered=is_filtered),
             "status": status_value(self.context.settings, page),
         }
+
+    def _empty_sentence(self, *, is_filtered: bool) -> str:
+        if is_filtered:
+            return say("jobs.none_match")
+        kept = self.context.kept
+        return say("jobs.empty_kept", count=kept) if kept else say("jobs.empty")
 
     @property
     def _publisher(self) -> Publisher:
