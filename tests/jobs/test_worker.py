@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import psutil
 import pytest
 
 from blockmerge.core.progress import Stage
-from blockmerge.jobs.states import JobState, Ticket, part_folder
+from blockmerge.errors import JobRequestError
+from blockmerge.jobs.states import LIVE, JobState, Ticket, part_folder
 from tests.jobs.bench import Bench, use_up, wait_until
 
 Models = tuple[Path, Path]
+ENDED = frozenset(JobState) - LIVE
 
 
 def _stop(worker: subprocess.Popen[bytes]) -> None:
@@ -57,6 +60,31 @@ def test_a_cancel_ends_the_merge_within_a_second_and_leaves_nothing(bench: Bench
     bench.wait_for(number, JobState.CANCELLED, seconds=1)
     assert took < 1
     assert bench.folders() == []
+
+
+@pytest.mark.parametrize("state", [JobState.CHECKING, JobState.VERIFYING])
+def test_a_cancel_in_any_stage_ends_the_job_within_a_second_and_leaves_nothing(
+    bench: Bench, large_models: Models, state: JobState
+) -> None:
+    bench.start_worker()
+
+    def cancelled_in_time(attempt: int) -> float | None:
+        """The seconds it took; None where the job was in another stage by then, or done."""
+        number = bench.add(f"unwanted-{attempt}", large_models)
+        while bench.store.get(number).state not in {state, *ENDED}:
+            time.sleep(0.002)
+        asked = time.monotonic()
+        with suppress(JobRequestError):
+            bench.store.ask_cancel(number)
+        is_hit = bench.store.get(number).state in {state, JobState.CANCELLED}
+        bench.wait_for(number, *ENDED)
+        return time.monotonic() - asked if is_hit else None
+
+    took = next(seconds for attempt in range(10) if (seconds := cancelled_in_time(attempt)) is not None)
+
+    assert took < 1
+    wait_until(lambda: not bench.is_at_work(), 1, bench.left_over)
+    assert not [name for name in bench.folders() if name.endswith(".partial")]
 
 
 def test_a_merge_that_hangs_is_cancelled_within_a_second_too(bench: Bench, large_models: Models) -> None:
