@@ -32,7 +32,8 @@ class Overtaken(Exception):
 class Attempt:
     """`job` is what it was when the attempt began, `again` whether there was one before; with `split_from` bytes or
     more it is split; `stopping` is set when the worker is told to stop, `nearly_done` called when there is only the
-    result to verify; `token` is that of whoever the job is for, where a page beside this worker holds one."""
+    result to verify; `token` is that of whoever the job is for, where a page beside this worker holds one; `is_home`
+    where that page is, if it is anywhere."""
 
     store: Store
     job: Job
@@ -42,6 +43,7 @@ class Attempt:
     stopping: threading.Event
     nearly_done: Callable[[], object]
     token: str | None = field(default=None, repr=False)
+    is_home: bool = True
 
     def carry_out(self, process: MergeProcess, memory: int | None) -> None:
         """Merge, and record how it ended. The process is of no use afterwards."""
@@ -127,6 +129,10 @@ class Attempt:
                 fields = {name: getattr(ending, name) for name in ("digest", "nbytes", "seconds")}
                 store.move(job.ticket, {JobState.VERIFYING}, JobState.DONE, **fields, warnings=list(ending.warnings))
                 self.log.say(f"Done in {ending.seconds:.1f} s: {size_text(ending.nbytes)}, digest {ending.digest}.")
+            case MergeFailed(needs_sign_in=True) if not self.is_home and not cancelled:
+                self.log.say("It needs a token that no worker here has: it goes on beside the page that asked for it.")
+                store.move(job.ticket, RUNNING, JobState.WAITING, stays_home=True)
+                end_cancelled(store, job)
             case MergeFailed():
                 self._fail(ending)
             case Died() if cancelled and job.out.exists():

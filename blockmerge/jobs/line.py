@@ -21,6 +21,7 @@ def put_in_line(connection: sa.Connection, job: NewJob) -> int:
     values = {
         **asked_for(job),
         "owner": job.owner,
+        "home": job.home,
         "state": JobState.WAITING,
         "turn": next_turn(connection, job.owner),
         "attempt": 1,

@@ -42,6 +42,8 @@ JOBS = sa.Table(
     sa.Column("deleted", sa.Double),
     sa.Column("hidden", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("published", sa.Text),
+    sa.Column("home", sa.Text),
+    sa.Column("stays_home", sa.Boolean, nullable=False, server_default=sa.false()),
     sqlite_autoincrement=True,  # an id is never given twice: it is in log names and addresses
 )
 _LIVE_TEXT = sa.text(f"state IN ({', '.join(repr(str(state)) for state in sorted(LIVE))})")
@@ -81,6 +83,7 @@ WORKERS = sa.Table(
     sa.Column("at", sa.Double, nullable=False),
     # Grows with every beat: others see by it that the worker lives, whatever any clock says.
     sa.Column("beats", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("home", sa.Text),
 )
 # The output shards of a job that several workers share: who merges which, `done` of its `nbytes`, and which are whole.
 PARTS = sa.Table(
