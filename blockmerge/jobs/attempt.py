@@ -57,7 +57,9 @@ class Attempt:
     def _request(self, memory: int | None) -> Request:
         job = self.job
         # This machine's token is its owner's: nobody else's job may read with it.
-        return Request(job.recipe, job.out, self.again, memory, job.owner == LOCAL, self.token, self.split_from)
+        return Request(
+            job.recipe, job.out, self.again, memory, job.owner == LOCAL, self.token, self.split_from, wish=job.wish
+        )
 
     def _merge(self, lead: Lead, request: Request) -> Ending | Died:
         process = lead.share.process
@@ -126,7 +128,9 @@ class Attempt:
         match ending:
             case MergeDone():
                 self._relay(Progress(Stage.VERIFY, ending.nbytes, ending.nbytes))
-                fields = {name: getattr(ending, name) for name in ("digest", "nbytes", "seconds")}
+                fields: dict[str, object] = {name: getattr(ending, name) for name in ("digest", "nbytes", "seconds")}
+                if ending.address:
+                    fields |= {"published": ending.address, "deleted": time.time()}
                 store.move(job.ticket, {JobState.VERIFYING}, JobState.DONE, **fields, warnings=list(ending.warnings))
                 self.log.say(f"Done in {ending.seconds:.1f} s: {size_text(ending.nbytes)}, digest {ending.digest}.")
             case MergeFailed(needs_sign_in=True) if not self.is_home and not cancelled:

@@ -122,8 +122,9 @@ class OwnJobs:
         job = self.get(job_id)
         taken = {live.name.lower() for live in self.store.live()}
         out = free_name(job.out, taken)
+        nbytes = 0 if job.wish else job.nbytes
         return self.add(
-            NewJob(out.name, job.recipe, out, job.models, job.weights, job.shape, self.owner, job.nbytes),
+            NewJob(out.name, job.recipe, out, job.models, job.weights, job.shape, self.owner, nbytes, wish=job.wish)
         )
 
     def cancel(self, job_id: int) -> None:

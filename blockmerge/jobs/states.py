@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from blockmerge.core.progress import Stage
+from blockmerge.core.wish import Wish
 from blockmerge.errors import JobRequestError
 
 
@@ -84,6 +85,7 @@ class NewJob:
     """What a person asks for. `models` are names to show; `weights`, one per layer, and `shape` are for its picture.
 
     `nbytes` is what the result will take on the disk, 0 where nobody knows yet; `home` is where the page is that asks.
+    With a `wish` it goes straight to the Hub, and nothing is made at `out`.
     """
 
     name: str
@@ -95,6 +97,7 @@ class NewJob:
     owner: str = LOCAL
     nbytes: int = 0
     home: str | None = None
+    wish: Wish | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,7 @@ class Job:
     finished when this attempt began. `kept` are the bytes that a failed job can go on from. `deleted`: when its files
     were. `published` is the address of the commit or pull request by which it went to the Hub last. `home` is where the
     page is that asked for it (homes.py); a job that `stays_home` needs a token which that page holds.
+    What has a `wish` goes straight to the Hub: its files count as deleted as soon as it is Done.
     """
 
     id: int
@@ -151,6 +155,7 @@ class Job:
     published: str | None
     home: str | None
     stays_home: bool
+    wish: Wish | None
     progress: JobProgress | None
 
     @property

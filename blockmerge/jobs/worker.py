@@ -163,6 +163,8 @@ class Worker:
 
     def _split_from(self, job: Job) -> int | None:
         """How large the result must be to be split; None where there is nobody to share it with."""
+        if job.wish is not None:
+            return None
         if Parts(self._store.database).is_split(job.id):
             return 0  # an earlier attempt was, and others may be at its parts
         return self._settings.split_from if self._settings.is_shared and len(self._workers) > 1 else None
