@@ -16,6 +16,7 @@ import typer
 
 from blockmerge.core.methods import METHODS
 from blockmerge.core.progress import IsCancelled
+from blockmerge.core.wish import Wish
 from blockmerge.errors import BlockmergeError, InputError, RecipeError
 from blockmerge.lasting import made_to_last
 from blockmerge.terminal import on_signals, progress_bar
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from blockmerge.engine.by_shard import Merged
     from blockmerge.engine.merge import Result
     from blockmerge.hub.client import Hub
-    from blockmerge.hub.publish import Wish
     from blockmerge.hub.push import Pushed
 
 # Without rich markup, errors are plain lines that scripts can read, and help comes in half the time.
@@ -231,7 +231,7 @@ def _merge_here(recipe: Path, out: Path, overwrite: bool, discard: bool, as_json
     _tell_merged({"path": str(out)}, str(out), result, as_json)
 
 
-def _merge_to(recipe: Path, wish: "Wish", discard: bool, as_json: bool) -> None:
+def _merge_to(recipe: Path, wish: Wish, discard: bool, as_json: bool) -> None:
     from blockmerge.settings import read_settings
 
     stopped = on_signals()
@@ -353,13 +353,11 @@ def push(  # noqa: PLR0913 - one for each option
     typer.echo(json.dumps(asdict(pushed), ensure_ascii=False) if as_json else text)
 
 
-def _wish(repository: str, public: bool, pull_request: bool, licence: str | None, card: Path | None) -> "Wish":
-    from blockmerge.hub.publish import Wish
-
+def _wish(repository: str, public: bool, pull_request: bool, licence: str | None, card: Path | None) -> Wish:
     return Wish(repository, licence, public, pull_request, None if card is None else _read_text(card))
 
 
-def _pushed_text(pushed: "Pushed", wish: "Wish") -> str:
+def _pushed_text(pushed: "Pushed", wish: Wish) -> str:
     if wish.is_public and pushed.is_private:
         typer.echo(
             f"{pushed.repository} was there and is private. It stays so; its owner can change that on the Hub.",

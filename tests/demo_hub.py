@@ -4,14 +4,14 @@ import sys
 
 from blockmerge.checkpoints.library import EXAMPLE
 from tests.hub_server import HubServer
-from tests.hub_store import Store
+from tests.hub_store import Objects, Store
 
 CARD = b"---\nlicense: apache-2.0\nlanguage: en\n---\n# An example\n"
 
 
-def demo_store() -> Store:
+def demo_store(objects: Objects | None = None) -> Store:
     """`demo/lowercase` and `demo/capitals`, and a user "demo" who may write to "demo"."""
-    store = Store()
+    store = Store(objects)
     store.add_user("demo")
     for name in ("lowercase", "capitals"):
         repository = store.add_folder(f"demo/{name}", EXAMPLE / name)

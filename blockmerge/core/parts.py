@@ -11,6 +11,8 @@ Span = tuple[int, int]  # the first byte, and the one behind the last
 
 GAP = 256 * 2**10  # bytes between two spans that may be fetched with them: about what another request costs
 WASTE = 0.01  # of the bytes that are needed
+SCRATCH = 512 * 10**6  # bytes of parts that lie here at once
+SMALLEST = 4 * 2**20  # bytes: a unit of less would be mostly requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,11 @@ class Receipt:
     size: int
     sha256: str
     sample: str
+
+
+def room_for_parts(shard: int) -> int:
+    """The most bytes of parts that lie beside a shard of so many, unless a whole tensor must be there."""
+    return min(SCRATCH, max(SMALLEST, shard * 9 // 10))
 
 
 def length(spans: Iterable[Span]) -> int:

@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from blockmerge.core.describe import size_text
+from blockmerge.core.methods import LINEAR
+from blockmerge.core.parts import room_for_parts
 from blockmerge.core.plan import Action, Plan
 from blockmerge.core.tensors import ShardFile
 from blockmerge.engine.memory import memory_here
@@ -52,6 +54,21 @@ def estimate(plan: Plan, out: Path) -> Estimate:
         memory=_process() + max((shard.size for shard in whole), default=0),
         seconds=START + sum(step.nbytes / SPEEDS[step.action] for step in plan.steps),
     )
+
+
+def estimate_by_shard(plan: Plan, out: Path) -> Estimate:
+    """The same for a merge that keeps neither models nor result: its largest shard and the parts that this is merged
+    from, at most. engine.by_shard.check_room knows it to the byte, with torch."""
+    shard = max(shard.nbytes for shard in plan.shards)
+    remote = {key for key, held in plan.checkpoints.items() if held.is_headers_only}
+    tensors = (
+        sum(source.tensor.nbytes for source in step.inputs if source.model in remote)
+        for step in plan.steps
+        # Most other methods need a tensor as a whole, and may begin with one when there is hardly room left.
+        if step.rows or (step.action is Action.BLEND and plan.recipe.method != LINEAR.name)
+    )
+    parts = room_for_parts(shard) + max(tensors, default=0) if remote else 0
+    return replace(estimate(plan, out), disk=shard + parts)
 
 
 @cache

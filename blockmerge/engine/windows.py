@@ -5,14 +5,11 @@ The parts of one unit lie in sparse files beside the shard that is being written
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from blockmerge.core.parts import Span, coalesce, length
+from blockmerge.core.parts import Span, coalesce, length, room_for_parts
 from blockmerge.core.plan import Action, OutputShard
 from blockmerge.engine.chunks import Chunk, chunks_of
 from blockmerge.engine.units import UNIT, Unit
 from blockmerge.kernels import KERNELS
-
-SCRATCH = 512 * 10**6  # bytes of parts that lie here at once
-SMALLEST = 4 * 2**20  # bytes: a unit of less would be mostly requests
 
 File = tuple[str, str]  # model key, file name
 
@@ -23,7 +20,7 @@ def windows_of(shard: OutputShard, data_start: int, method: str, remote: Collect
     Together with the shard the parts of each take no more than twice the shard, unless it is very small or a tensor
     must be there as a whole: that of a method of several passes, or one whose rows are matched by token.
     """
-    most = min(SCRATCH, max(SMALLEST, shard.nbytes * 9 // 10))
+    most = room_for_parts(shard.nbytes)
     units: list[Unit] = []
     held: list[Chunk] = []
     nbytes, fetched = 0, 0

@@ -16,6 +16,7 @@ from blockmerge.hub.failures import HOW_TO_SIGN_IN, Attempt, in_sentences
 TIMEOUT = 60.0  # seconds without a sign of life; the client's own default is to wait for ever
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_BLOB = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _MAX_NAME = 300  # characters of a file's path
 
 
@@ -68,7 +69,8 @@ def own_hub(kept: Path) -> Hub:
 @dataclass(frozen=True, slots=True)
 class Listing:
     """A repository at one commit: `files` are their sizes in bytes by path, `large` of those in large storage the
-    SHA-256, `licence` is what its card says. `is_restricted`: not everybody may read the files."""
+    SHA-256, `blobs` are git's own digests, `licence` is what its card says. `is_restricted`: not everybody may read the
+    files."""
 
     reference: HubReference
     files: Mapping[str, int]
@@ -76,6 +78,7 @@ class Listing:
     licence: str | None = None
     is_private: bool = False
     is_restricted: bool = False
+    blobs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def repository(self) -> str:
@@ -120,6 +123,7 @@ def _read_listing(reference: HubReference, info: ModelInfo) -> Listing:
         licence if isinstance(licence, str) else None,
         bool(info.private),
         bool(info.private or info.gated),
+        {entry.rfilename: entry.blob_id for entry in entries if entry.blob_id and _BLOB.fullmatch(entry.blob_id)},
     )
 
 

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -39,6 +40,7 @@ _SHARE = 100  # of so many bytes at most one is read in hope that the header is 
 _CARRIED = (".json", ".jinja", ".txt", ".model", ".tiktoken")
 _LEGAL = ("licen", "notice", "use_policy", "copying")
 _INDEXES = (INDEX, BIN_INDEX)
+_TEXTS = ".texts"  # the folder of files that may come with several models, by git's digest
 
 
 def is_needed(name: str) -> bool:
@@ -83,7 +85,7 @@ def _make(hub: Hub, listing: Listing, folder: Path) -> None:
         raise StorageError(f"{folder.parent} cannot be made: {error.strerror}. Set BLOCKMERGE_HOME.") from error
     try:
         with in_sentences(hub.attempt(listing.reference)):
-            _Mirror(hub, listing, partial).fill()
+            texts = _Mirror(hub, listing, partial).fill()
         try:
             partial.rename(folder)
         except OSError:
@@ -91,6 +93,11 @@ def _make(hub: Hub, listing: Listing, folder: Path) -> None:
                 raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    for name in texts:
+        if name in listing.blobs:
+            with suppress(OSError):  # it is there, or this disk knows no links
+                (hub.kept / _TEXTS).mkdir(exist_ok=True)
+                (hub.kept / _TEXTS / listing.blobs[name]).hardlink_to(folder / name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +106,8 @@ class _Mirror:
     listing: Listing
     folder: Path
 
-    def fill(self) -> None:
+    def fill(self) -> Collection[str]:
+        """The names of the files that are here as a whole."""
         names = [name for name in self.listing.files if is_needed(name)]
         if len(names) > MAX_FILES:
             raise CheckpointError(
@@ -110,10 +118,12 @@ class _Mirror:
         for name in names:
             self._reserve(name)
         texts = [*self._texts(names)]
-        places = find_places(self.hub, self.listing, [*texts, *self._maybe_weights(names)])
-        self._each(self._fetch_whole, texts, places)
+        asked = [name for name in texts if not self._is_kept(name)]
+        places = find_places(self.hub, self.listing, [*asked, *self._maybe_weights(names)])
+        self._each(self._fetch_whole, asked, places)
         sizes = self._weights(frozenset(names))
         self._each(lambda file: self._fetch_header(file, sizes[file.name]), sizes, places)
+        return texts
 
     def _texts(self, names: Collection[str]) -> Iterable[str]:
         """The files that are read before a merge, where they are of a size that is read at all."""
@@ -122,6 +132,21 @@ class _Mirror:
         if self._is_safetensors(names):
             del limits[BIN_INDEX]
         return (name for name, most in limits.items() if 0 < self.listing.files.get(name, 0) <= most)
+
+    def _is_kept(self, name: str) -> bool:
+        """Whether the same file has come with another model, as a tokenizer's does with every copy that was tuned.
+
+        The config always comes anew: the answer says whether this person may read what is here.
+        """
+        if name == CONFIG or name not in self.listing.blobs:
+            return False
+        path = self.folder / name
+        kept = self.hub.kept / _TEXTS / self.listing.blobs[name]
+        if not kept.is_file() or kept.stat().st_size != self.listing.files[name]:
+            return False
+        path.unlink()
+        path.hardlink_to(kept)
+        return True
 
     def _is_safetensors(self, names: Collection[str]) -> bool:
         return INDEX in names or any(name.endswith(".safetensors") for name in names)

@@ -1,12 +1,12 @@
 """From a result's folder to the Hub: verified byte by byte, described, and sent. The same for page and command line."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from blockmerge.checkpoints.card import read_parents
 from blockmerge.checkpoints.manifest import read_manifest
 from blockmerge.checkpoints.verify_folder import verify_folder
 from blockmerge.core.progress import IsCancelled, Progress, Report
+from blockmerge.core.wish import Wish
 from blockmerge.errors import MergeCancelledError
 from blockmerge.hub.client import Hub
 from blockmerge.hub.push import (
@@ -19,17 +19,6 @@ from blockmerge.hub.push import (
     read_destination,
     read_repository,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a person wants. `licence` None: the one that all models have; `card` None: the one that is made here."""
-
-    repository: str
-    licence: str | None = None
-    is_public: bool = False
-    as_pull_request: bool = False
-    card: str | None = None
 
 
 def publish(hub: Hub, folder: Path, wish: Wish, *, report: Report, is_cancelled: IsCancelled) -> Pushed:

@@ -32,7 +32,8 @@ class Overtaken(Exception):
 class Attempt:
     """`job` is what it was when the attempt began, `again` whether there was one before; with `split_from` bytes or
     more it is split; `stopping` is set when the worker is told to stop, `nearly_done` called when there is only the
-    result to verify; `token` is that of whoever the job is for, where a page beside this worker holds one."""
+    result to verify; `token` is that of whoever the job is for, where a page beside this worker holds one; `is_home`
+    where that page is, if it is anywhere."""
 
     store: Store
     job: Job
@@ -42,6 +43,7 @@ class Attempt:
     stopping: threading.Event
     nearly_done: Callable[[], object]
     token: str | None = field(default=None, repr=False)
+    is_home: bool = True
 
     def carry_out(self, process: MergeProcess, memory: int | None) -> None:
         """Merge, and record how it ended. The process is of no use afterwards."""
@@ -55,7 +57,9 @@ class Attempt:
     def _request(self, memory: int | None) -> Request:
         job = self.job
         # This machine's token is its owner's: nobody else's job may read with it.
-        return Request(job.recipe, job.out, self.again, memory, job.owner == LOCAL, self.token, self.split_from)
+        return Request(
+            job.recipe, job.out, self.again, memory, job.owner == LOCAL, self.token, self.split_from, wish=job.wish
+        )
 
     def _merge(self, lead: Lead, request: Request) -> Ending | Died:
         process = lead.share.process
@@ -124,9 +128,15 @@ class Attempt:
         match ending:
             case MergeDone():
                 self._relay(Progress(Stage.VERIFY, ending.nbytes, ending.nbytes))
-                fields = {name: getattr(ending, name) for name in ("digest", "nbytes", "seconds")}
+                fields: dict[str, object] = {name: getattr(ending, name) for name in ("digest", "nbytes", "seconds")}
+                if ending.address:
+                    fields |= {"published": ending.address, "deleted": time.time()}
                 store.move(job.ticket, {JobState.VERIFYING}, JobState.DONE, **fields, warnings=list(ending.warnings))
                 self.log.say(f"Done in {ending.seconds:.1f} s: {size_text(ending.nbytes)}, digest {ending.digest}.")
+            case MergeFailed(needs_sign_in=True) if not self.is_home and not cancelled:
+                self.log.say("It needs a token that no worker here has: it goes on beside the page that asked for it.")
+                store.move(job.ticket, RUNNING, JobState.WAITING, stays_home=True)
+                end_cancelled(store, job)
             case MergeFailed():
                 self._fail(ending)
             case Died() if cancelled and job.out.exists():

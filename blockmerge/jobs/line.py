@@ -6,6 +6,7 @@ whoever adds a job each time the last one is done comes no sooner than who waits
 """
 
 import time
+from dataclasses import asdict
 
 import sqlalchemy as sa
 
@@ -21,6 +22,7 @@ def put_in_line(connection: sa.Connection, job: NewJob) -> int:
     values = {
         **asked_for(job),
         "owner": job.owner,
+        "home": job.home,
         "state": JobState.WAITING,
         "turn": next_turn(connection, job.owner),
         "attempt": 1,
@@ -45,6 +47,8 @@ def asked_for(job: NewJob) -> dict[str, object]:
         "weights": list(job.weights),
         "shape": job.shape,
         "nbytes": job.nbytes,
+        "wish": asdict(job.wish) if job.wish else None,
+        "stays_home": job.wish is not None,  # to write to the Hub takes a token
     }
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from blockmerge.core.progress import Progress, Stage
+from blockmerge.core.wish import Wish
 from blockmerge.engine.loading import Loading
 
 # All that a worker says after its request: stop and keep what is finished, or stop and leave nothing.
@@ -19,7 +20,8 @@ class Request:
     `memory` are the bytes that the process may take for itself, None as many as there are. The Hub is asked with
     `token`; where there is none, `as_owner` with this machine's own, and otherwise as somebody without one. A result of
     `split_from` bytes or more is merged part by part, as the worker orders, since others may merge parts of it.
-    `helps`: no more than that, parts of a job that another worker carries out.
+    `helps`: no more than that, parts of a job that another worker carries out. With a `wish` the result goes straight
+    to the Hub, and nothing is made at `out`.
     """
 
     recipe: str
@@ -30,14 +32,18 @@ class Request:
     token: str | None = field(default=None, repr=False)
     split_from: int | None = None
     helps: bool = False
+    wish: Wish | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class MergeDone:
+    """`address` is that of the commit or pull request, where it went straight to the Hub."""
+
     digest: str
     nbytes: int
     seconds: float
     warnings: tuple[str, ...]
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,8 @@ def encode_request(request: Request) -> bytes:
 
 def decode_request(line: bytes) -> Request:
     value = json.loads(line)
-    return Request(**{**value, "out": Path(value["out"])})
+    wish = Wish(**value["wish"]) if value["wish"] else None
+    return Request(**{**value, "out": Path(value["out"]), "wish": wish})
 
 
 def encode_order(part: int | None) -> bytes:
@@ -132,7 +139,7 @@ def decode_message(line: bytes) -> Message:
     if kind == "part_done":
         return PartDone()
     if kind == "done":
-        return MergeDone(value["digest"], value["nbytes"], value["seconds"], tuple(value["warnings"]))
+        return MergeDone(**{**value, "warnings": tuple(value["warnings"])})
     return MergeFailed(**value) if kind == "failed" else MergeStopped()
 
 

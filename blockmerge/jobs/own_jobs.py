@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from blockmerge.core.describe import size_text
 from blockmerge.errors import JobRequestError
+from blockmerge.jobs.homes import home_of
 from blockmerge.jobs.line import TAKEN, asked_for, change_places, next_turn, put_in_line
 from blockmerge.jobs.page import Page, read_page
 from blockmerge.jobs.results import delete_result, free_name, remove_part_folder
@@ -52,7 +53,8 @@ class OwnJobs:
             refuse_left_over(job.out)
         with self.store.database.alone() as connection:
             self._check_limits(connection, len(jobs), sum(job.nbytes for job in jobs))
-            return tuple(put_in_line(connection, replace(job, owner=self.owner)) for job in jobs)
+            own = [replace(job, owner=self.owner, home=home_of(self.settings)) for job in jobs]
+            return tuple(put_in_line(connection, job) for job in own)
 
     def edit(self, job_id: int, job: NewJob) -> None:
         """Replace what was asked for; the job keeps its place. Only before it begins."""
@@ -106,6 +108,7 @@ class OwnJobs:
                 "started": None,
                 "finished": None,
                 "hidden": False,
+                "home": home_of(self.settings),
             }
             here = (JOBS.c.id == job_id, JOBS.c.state == job.state, JOBS.c.attempt == job.attempt)
             try:
@@ -119,8 +122,9 @@ class OwnJobs:
         job = self.get(job_id)
         taken = {live.name.lower() for live in self.store.live()}
         out = free_name(job.out, taken)
+        nbytes = 0 if job.wish else job.nbytes
         return self.add(
-            NewJob(out.name, job.recipe, out, job.models, job.weights, job.shape, self.owner, job.nbytes),
+            NewJob(out.name, job.recipe, out, job.models, job.weights, job.shape, self.owner, nbytes, wish=job.wish)
         )
 
     def cancel(self, job_id: int) -> None:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from blockmerge.checkpoints.card import Parent, agreed_licence, read_parents
 from blockmerge.checkpoints.manifest import read_manifest
 from blockmerge.core.progress import Progress, Stage
+from blockmerge.core.wish import Wish
 from blockmerge.errors import BlockmergeError, JobRequestError, MergeCancelledError, SignInError
 
 # The Hub's client takes most of a second to import, and the page starts without it.
 if TYPE_CHECKING:
     from blockmerge.hub.account import Account
     from blockmerge.hub.client import Hub
-    from blockmerge.hub.publish import Wish
 
 AT_ONCE = 4  # of all people; of one person it is one
 KEPT = 200  # publications, and offers, that are remembered after their end
@@ -39,7 +39,7 @@ class Publication:
     the commit or pull request it ended in."""
 
     owner: str
-    wish: "Wish"
+    wish: Wish
     progress: Progress = field(default_factory=lambda: Progress(Stage.VERIFY, 0, 0))
     address: str = ""
     problem: str = ""

@@ -21,10 +21,13 @@ class MergeQueue:
     def __init__(self, workflow: Callable[[int, int], None]) -> None:
         self._workflow = workflow
 
-    def put(self, ticket: Ticket, turn: int) -> None:
-        """Put a ticket in line behind those of an earlier turn; a ticket that was put before stays what it is."""
+    def put(self, ticket: Ticket, turn: int, home: str | None = None) -> None:
+        """Put a ticket in line behind those of an earlier turn; a ticket that was put before stays what it is.
+
+        With a `home` only its workers take it; one of them must have been there.
+        """
         with SetWorkflowID(str(ticket)), SetEnqueueOptions(priority=turn):
-            DBOS.enqueue_workflow(_QUEUE, self._workflow, ticket.job, ticket.attempt)
+            DBOS.enqueue_workflow(_name(home), self._workflow, ticket.job, ticket.attempt)
 
     def is_active(self, tickets: Collection[Ticket], workers: Collection[str]) -> Mapping[Ticket, bool]:
         """For each ticket that was ever put: True while it waits or one of these workers carries it out."""
@@ -48,13 +51,20 @@ def to_power_of_two(names: Sequence[str]) -> list[str]:
     return [*names, *names[-1:] * (count - len(names))]
 
 
+def _name(home: str | None) -> str:
+    return _QUEUE if home is None else f"{_QUEUE} at {home}"
+
+
 @contextmanager
-def open_queue(url: str, worker: str, at_once: int, carry_out: Callable[[Ticket], None]) -> Iterator[MergeQueue]:
+def open_queue(
+    url: str, worker: str, at_once: int, carry_out: Callable[[Ticket], None], home: str | None = None
+) -> Iterator[MergeQueue]:
     """Start to hand out tickets, `at_once` at a time, to `carry_out`, in threads of dbos; once per process.
 
-    `worker` is the name of this process, which no other ever has. `carry_out` records how a job ended in the Store and
-    raises for bugs only: dbos would store the exception.
+    Of those that are put for this `home` there are as many again. `worker` is the name of this process, which no other
+    ever has. `carry_out` records how a job ended in the Store and raises for bugs only: dbos would store the exception.
     """
+    names = sorted({_name(None), _name(home)})
     # Pinned: by default it is a hash of the source, and an edit would strand every ticket of the version before.
     DBOS(
         config={
@@ -71,9 +81,11 @@ def open_queue(url: str, worker: str, at_once: int, carry_out: Callable[[Ticket]
     def merge(job: int, attempt: int) -> None:
         carry_out(Ticket(job, attempt))
 
+    DBOS.listen_queues(names)
     DBOS.launch()
     try:
-        DBOS.register_queue(_QUEUE, worker_concurrency=at_once, polling_interval_sec=_POLL)
+        for name in names:
+            DBOS.register_queue(name, worker_concurrency=at_once, polling_interval_sec=_POLL)
         yield MergeQueue(merge)
     finally:
         DBOS.destroy()

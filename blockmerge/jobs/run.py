@@ -23,6 +23,7 @@ from blockmerge.checkpoints.verify import verify_result
 from blockmerge.core.plan import Plan, make_plan
 from blockmerge.core.progress import Progress, Report, Stage
 from blockmerge.core.recipe import parse_recipe
+from blockmerge.core.wish import Wish
 from blockmerge.engine.estimate import check_disk
 from blockmerge.engine.loading import Loading, check_loading
 from blockmerge.engine.merge import carry_out, carry_out_parts
@@ -159,6 +160,8 @@ def _merge(request: Request, report: Report, wishes: Mapping[bytes, Event], work
         _wait_for_earlier_attempt(request.out, report, wishes)
     recipe = parse_recipe(request.recipe)
     plan = make_plan(recipe, open_anywhere(recipe.references, lambda: _hub(request)))
+    if request.wish is not None:
+        return _merge_to_hub(request, request.wish, plan, report, wishes)
     if request.again and request.out.exists():
         return _recognise(request, plan, report)
     refuse_taken(request.out)
@@ -185,6 +188,21 @@ def _merge(request: Request, report: Report, wishes: Mapping[bytes, Event], work
         parts=parts,
     )
     return MergeDone(result.digest, result.nbytes, time.monotonic() - start, result.warnings)
+
+
+def _merge_to_hub(request: Request, wish: Wish, plan: Plan, report: Report, wishes: Mapping[bytes, Event]) -> MergeDone:
+    """What is finished stays in any case: after a cancel the worker removes it."""
+    from blockmerge.jobs.publications import own_address
+    from blockmerge.jobs.straight import in_one, merge_to_hub
+
+    start, hub = time.monotonic(), _hub(request)
+    pushed, merged = merge_to_hub(
+        *(plan, hub, wish, Target(request.out)),
+        report=in_one(plan.nbytes, report),
+        is_paused=lambda: any(asked.is_set() for asked in wishes.values()),
+    )
+    address = own_address(hub, pushed.address, pushed.repository)
+    return MergeDone(merged.digest, merged.nbytes, time.monotonic() - start, merged.warnings, address)
 
 
 def _parts(request: Request, plan: Plan, wishes: Mapping[bytes, Event], worker: _Worker) -> Iterator[int] | None:

@@ -193,19 +193,25 @@ class Store:
             found = connection.execute(sa.select(LOGS.c.lines).where(LOGS.c.job == job_id)).scalar_one_or_none()
         return tuple((found or "").splitlines())
 
-    def beat(self, worker: str) -> None:
-        """Say that this worker lives."""
+    def beat(self, worker: str, home: str | None = None) -> None:
+        """Say that this worker lives, and where."""
         now = self.database.now
         with self.database.quick.begin() as connection:
             same = WORKERS.update().where(WORKERS.c.id == worker).values(at=now, beats=WORKERS.c.beats + 1)
             if connection.execute(same).rowcount == 0:
-                connection.execute(WORKERS.insert().values(id=worker, at=now, beats=1))
+                connection.execute(WORKERS.insert().values(id=worker, at=now, beats=1, home=home))
 
     def beats(self) -> dict[str, int]:
         """How often each worker has said so: one whose number stands still for seconds is dead."""
         with self.database.quick.connect() as connection:
             rows = connection.execute(sa.select(WORKERS.c.id, WORKERS.c.beats))
             return {row.id: row.beats for row in rows}
+
+    def homes(self) -> dict[str, str | None]:
+        """Where each worker is."""
+        with self.database.quick.connect() as connection:
+            rows = connection.execute(sa.select(WORKERS.c.id, WORKERS.c.home))
+            return {row.id: row.home for row in rows}
 
     def remove_worker(self, worker: str) -> None:
         """It has ended, or is dead."""

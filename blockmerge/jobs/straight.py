@@ -15,8 +15,9 @@ from blockmerge.checkpoints.manifest import Manifest
 from blockmerge.checkpoints.shards import INDEX
 from blockmerge.core.parts import Parts, Receipt
 from blockmerge.core.plan import Plan, make_plan
-from blockmerge.core.progress import IsCancelled, Report
+from blockmerge.core.progress import IsCancelled, Progress, Report, Stage
 from blockmerge.core.tensors import Checkpoint
+from blockmerge.core.wish import Wish
 from blockmerge.engine.by_shard import Carrier, Merged, Moved, carry_out_by_shard, make_sparse
 from blockmerge.engine.target import Target
 from blockmerge.errors import MergeCancelledError, MergePausedError
@@ -24,7 +25,6 @@ from blockmerge.hub.child import Mover, mover
 from blockmerge.hub.client import Hub
 from blockmerge.hub.download import find_downloaded
 from blockmerge.hub.parts import fetch_parts
-from blockmerge.hub.publish import Wish
 from blockmerge.hub.push import (
     Destination,
     Opened,
@@ -112,6 +112,9 @@ def _names(plan: Plan) -> Sequence[str]:
     return [*(shard.name for shard in plan.shards), *index, *(step.name for step in plan.side_files)]
 
 
+_DOING = {Stage.DOWNLOAD: "parts of the models come", Stage.MERGE: "merging", Stage.UPLOAD: "a weight file is sent"}
+
+
 @dataclass(frozen=True, slots=True)
 class _Line:
     """One child for all that is moved; `pushed` has the commit when it is made."""
@@ -154,6 +157,21 @@ def _pausing() -> Iterator[None]:
         yield
     except MergeCancelledError as error:
         raise MergePausedError("The merge was stopped. Started again, it goes on from what is finished.") from error
+
+
+def in_one(nbytes: int, report: Report) -> Report:
+    """Of a result of so many bytes: fetching, merging and sending take turns, so they are told as one stage."""
+    done = dict.fromkeys(_DOING, 0)
+    total = {Stage.DOWNLOAD: 0, Stage.MERGE: nbytes, Stage.UPLOAD: nbytes}  # what is to be fetched, the first part says
+
+    def told(progress: Progress) -> None:
+        if progress.stage not in _DOING:
+            report(progress)
+            return
+        done[progress.stage], total[progress.stage] = progress.done, progress.total
+        report(Progress(Stage.MERGE, sum(done.values()), sum(total.values()), _DOING[progress.stage]))
+
+    return told
 
 
 def _told(moved: Moved) -> Report:

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from blockmerge.core.progress import Stage
+from blockmerge.core.wish import Wish
 from blockmerge.jobs.states import LIVE, LOCAL, Job, JobProgress, JobState
 
 META = sa.MetaData()
@@ -42,6 +43,9 @@ JOBS = sa.Table(
     sa.Column("deleted", sa.Double),
     sa.Column("hidden", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("published", sa.Text),
+    sa.Column("home", sa.Text),
+    sa.Column("stays_home", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("wish", sa.JSON(none_as_null=True)),
     sqlite_autoincrement=True,  # an id is never given twice: it is in log names and addresses
 )
 _LIVE_TEXT = sa.text(f"state IN ({', '.join(repr(str(state)) for state in sorted(LIVE))})")
@@ -81,6 +85,7 @@ WORKERS = sa.Table(
     sa.Column("at", sa.Double, nullable=False),
     # Grows with every beat: others see by it that the worker lives, whatever any clock says.
     sa.Column("beats", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("home", sa.Text),
 )
 # The output shards of a job that several workers share: who merges which, `done` of its `nbytes`, and which are whole.
 PARTS = sa.Table(
@@ -187,6 +192,7 @@ def job_of(row: sa.Row[Any]) -> Job:
     values["progress"] = None if stage is None else JobProgress(Stage(stage), *course)
     values["state"] = JobState(values["state"])
     values["out"] = Path(values["out"])
+    values["wish"] = Wish(**values["wish"]) if values["wish"] else None
     for name in ("models", "weights", "warnings"):
         values[name] = tuple(values[name])
     return Job(**values)

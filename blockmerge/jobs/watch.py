@@ -13,6 +13,11 @@ from blockmerge.jobs.store import Store
 
 BEAT_EVERY = 1.0  # seconds
 DEAD_AFTER = 6.0  # seconds in which a worker's number of beats stands still
+LEFT_AFTER = 60.0  # seconds without a worker after which nobody waits for a home's own any more
+NOBODY_HOME = (
+    "This job needs the token of whoever asked for it, and on the machine of that page no worker has run for a minute. "
+    "Start the page there, sign in (on the Settings tab), then continue this job."
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -20,9 +25,10 @@ _LOG = logging.getLogger(__name__)
 class Colleagues:
     """Who else works on this queue. No clock is compared with another: a worker is alive as long as its count grows."""
 
-    def __init__(self, store: Store, me: str) -> None:
+    def __init__(self, store: Store, me: str, home: str | None = None) -> None:
         self._store = store
         self._me = me
+        self._home = home
         self._seen: dict[str, tuple[int, float]] = {}
         self._beaten = -BEAT_EVERY
 
@@ -30,7 +36,7 @@ class Colleagues:
         """Say that this worker lives, and return all that do, itself among them."""
         now = time.monotonic()
         if now - self._beaten >= BEAT_EVERY:
-            self._store.beat(self._me)
+            self._store.beat(self._me, self._home)
             self._beaten = now
         beats = self._store.beats()
         seen = {name: self._seen.get(name, (-1, now)) for name in beats}
@@ -42,7 +48,25 @@ class Colleagues:
         return beats.keys() - dead | {self._me}
 
 
-def keep_in_line(store: Store, queue: MergeQueue, workers: Collection[str], own: Collection[Ticket]) -> None:
+class Homes:
+    """Where workers are, and which homes had none for so long that their jobs need somebody to look after them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._missed: dict[str, float] = {}  # since when
+
+    def look(self, wanted: Collection[str]) -> tuple[Collection[str], Collection[str]]:
+        """Of the wanted homes those with a worker, and those that nobody waits for any more."""
+        now = time.monotonic()
+        known = self._store.homes().values() if wanted else ()
+        there = {home for home in wanted if home in known}
+        self._missed = {home: self._missed.get(home, now) for home in wanted if home not in there}
+        return there, {home for home, since in self._missed.items() if now - since > LEFT_AFTER}
+
+
+def keep_in_line(
+    store: Store, queue: MergeQueue, workers: Collection[str], own: Collection[Ticket], homes: Homes
+) -> None:
     """See to it that every waiting job has a ticket in the queue and every running one somebody who runs it.
 
     `own` are the tickets that this worker carries out.
@@ -55,12 +79,15 @@ def keep_in_line(store: Store, queue: MergeQueue, workers: Collection[str], own:
     if any(job.cancel_asked and job.state not in RUNNING for job in live):
         store.cancel_waiting()
     is_active = queue.is_active([job.ticket for job in live], workers) if live else {}
+    there, left = homes.look({job.bound_to for job in live if job.bound_to and job.state is JobState.WAITING})
     for job in live:
         active = is_active.get(job.ticket)
         if job.state is JobState.WAITING and not job.cancel_asked:
-            if active is None:
-                queue.put(job.ticket, job.turn)
-            elif not active and job.ticket not in own:
+            if job.bound_to in left:
+                store.move(job.ticket, {JobState.WAITING}, JobState.NEEDS_SIGN_IN, error=NOBODY_HOME)
+            elif active is None and (job.bound_to is None or job.bound_to in there):
+                queue.put(job.ticket, job.turn, job.bound_to)
+            elif active is False and job.ticket not in own:
                 store.renew(job.ticket)
         elif job.state in RUNNING and not active and job.ticket not in own:
             _recover(store, job)

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from blockmerge.engine.loading import Transformers
 from blockmerge.errors import JobRequestError
 from blockmerge.jobs.attempt import Attempt
 from blockmerge.jobs.helper import Helper
+from blockmerge.jobs.homes import home_of
 from blockmerge.jobs.job_log import JobLog
 from blockmerge.jobs.locks import worker_lock
 from blockmerge.jobs.memory import fits_beside
@@ -29,10 +31,10 @@ from blockmerge.jobs.queue import open_queue
 from blockmerge.jobs.recovery import count_units
 from blockmerge.jobs.results import sweep_results
 from blockmerge.jobs.secrets import mask_log_records
-from blockmerge.jobs.states import Job, JobState, Ticket, refuse_left_over, refuse_taken
+from blockmerge.jobs.states import RUNNING, Job, JobState, Ticket, refuse_left_over, refuse_taken
 from blockmerge.jobs.store import Store, open_store
 from blockmerge.jobs.tokens import ask_token
-from blockmerge.jobs.watch import Colleagues, keep_in_line
+from blockmerge.jobs.watch import Colleagues, Homes, keep_in_line
 from blockmerge.settings import Settings, environment_of, read_settings
 
 LOOK_EVERY = 0.2  # seconds between two looks at the table of jobs
@@ -51,8 +53,10 @@ class Worker:
         self._settings = settings
         self._store = store
         self._stopping = threading.Event()
+        self._home = home_of(settings)
         self._own: list[Ticket] = []
-        self._changed = threading.Condition()  # guards _own and _spare
+        self._begun: set[Ticket] = set()  # of its own, those that have had their turn
+        self._changed = threading.Condition()  # guards _own, _begun and _spare
         self._environ: Mapping[str, str] = {**os.environ, **environment_of(settings)}
         self._spare: MergeProcess | None = None
         self._transformers = Transformers()
@@ -82,13 +86,13 @@ class Worker:
         """Work until `stop`."""
         if self._store.database.is_sqlite:
             self._store.remove_workers()  # this one holds the lock, so all others are dead
-        colleagues = Colleagues(self._store, self.name)
+        colleagues, homes = Colleagues(self._store, self.name, self._home), Homes(self._store)
         self._workers = colleagues.look()
         self._warm_up()
         try:
             at_once = self._settings.jobs_at_once
             with (
-                open_queue(self._settings.queue, self.name, at_once, self._carry_out) as queue,
+                open_queue(self._settings.queue, self.name, at_once, self._carry_out, self._home) as queue,
                 self._helping() as check_helper,
             ):
                 try:
@@ -99,7 +103,7 @@ class Worker:
                             self._transformers.start()
                         check_helper()
                         self._workers = colleagues.look()
-                        keep_in_line(self._store, queue, self._workers, self._own_tickets())
+                        keep_in_line(self._store, queue, self._workers, self._own_tickets(), homes)
                         if time.monotonic() - swept > SWEEP_EVERY:
                             sweep_results(self._store, self._settings.keep_days)
                             swept = time.monotonic()
@@ -150,13 +154,17 @@ class Worker:
                     now = self._store.get(job.id)
                     token, split_from = ask_token(self._settings.home, job.id), self._split_from(now)
                     attempt = Attempt(
-                        self._store, now, job.begun, split_from, log, self._stopping, self._warm_up, token
+                        *(self._store, now, job.begun, split_from, log, self._stopping, self._warm_up),
+                        token=token,
+                        is_home=job.home in (None, self._home),
                     )
                     attempt.carry_out(self._take_process(), self._settings.job_memory)
                 self._warm_up()
 
     def _split_from(self, job: Job) -> int | None:
         """How large the result must be to be split; None where there is nobody to share it with."""
+        if job.wish is not None:
+            return None
         if Parts(self._store.database).is_split(job.id):
             return 0  # an earlier attempt was, and others may be at its parts
         return self._settings.split_from if self._settings.is_shared and len(self._workers) > 1 else None
@@ -170,22 +178,44 @@ class Worker:
         finally:
             with self._changed:
                 self._own.remove(ticket)
+                self._begun.discard(ticket)
                 self._changed.notify_all()
 
     def _is_turn_of(self, ticket: Ticket) -> bool:
         """Whether to begin with this ticket now: those before it have begun, and there is time and memory for it."""
         until = time.monotonic() + PATIENCE
         while not self._stopping.is_set():
-            waiting = [job for job in self._store.live() if job.state is JobState.WAITING]
+            live = self._store.live()
+            waiting = [job for job in live if job.state is JobState.WAITING and job.bound_to in (None, self._home)]
             job = next((job for job in waiting if job.ticket == ticket), None)
             if job is None:
                 return False  # edited, cancelled or moved meanwhile
-            is_first = job is waiting[0]
-            if is_first and not self._helper.is_busy.is_set() and (len(self._own_tickets()) == 1 or fits_beside(job)):
+            if len(self._begun) == self._settings.jobs_at_once:  # its queues hand out so many each
+                if self._is_free_elsewhere(job, live):
+                    return False
+                until = time.monotonic() + PATIENCE
+            elif job is waiting[0] and self._begin(job):
                 return True
-            if not is_first and time.monotonic() > until:
+            elif job is not waiting[0] and time.monotonic() > until:
                 return False  # it comes behind others that were put back in line
             self._stopping.wait(LOOK_EVERY)
+        return False
+
+    def _is_free_elsewhere(self, job: Job, live: Collection[Job]) -> bool:
+        """Whether another worker could begin with a job that has to wait here."""
+        at_work = Counter(other.worker for other in live if other.state in RUNNING)
+        return any(
+            name != self.name and at_work[name] < self._settings.jobs_at_once and job.bound_to in (None, home)
+            for name, home in self._store.homes().items()
+        )
+
+    def _begin(self, job: Job) -> bool:
+        """Take the place for a job whose turn it is, if there is one, and memory enough."""
+        with self._changed:
+            is_free = len(self._begun) < self._settings.jobs_at_once and not self._helper.is_busy.is_set()
+            if is_free and (not self._begun or fits_beside(job)):
+                self._begun.add(job.ticket)
+                return True
         return False
 
     def _warm_up(self) -> None:

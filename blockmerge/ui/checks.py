@@ -64,6 +64,15 @@ def check_disk(need: Estimate, fetch: Fetch | None) -> Check:
     """Room for the result, and for what is downloaded before it."""
     if not need.fits or (fetch and fetch.problem):
         return Check(False, say("merge.not_enough") if not need.fits or not fetch else fetch.problem)
+    return _room(need)
+
+
+def check_room(need: Estimate) -> Check:
+    """Room for what lies here at a time, where nothing is kept."""
+    return _room(need) if need.fits else Check(False, say("merge.straight_no_room"))
+
+
+def _room(need: Estimate) -> Check:
     return Check(True, say("merge.check_disk", size=size_text(need.disk + need.scratch), free=size_text(need.free)))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
+from blockmerge.checkpoints.card import is_licence
 from blockmerge.checkpoints.models import with_tokens
 from blockmerge.core.blocks import list_blocks
 from blockmerge.core.describe import describe_checkpoint
@@ -13,11 +14,11 @@ from blockmerge.core.layout import Layout
 from blockmerge.core.plan import Plan, check_models, make_plan
 from blockmerge.core.recipe import Recipe, dump_recipe
 from blockmerge.core.tensors import Checkpoint
-from blockmerge.engine.estimate import estimate
+from blockmerge.engine.estimate import estimate, estimate_by_shard
 from blockmerge.errors import BlockmergeError, InputError, JobRequestError, RecipeError
 from blockmerge.jobs.own_jobs import OwnJobs
 from blockmerge.jobs.states import LOCAL, NewJob, check_result_name, part_folder, result_folder
-from blockmerge.ui.checks import Check, check_disk, checked
+from blockmerge.ui.checks import Check, check_disk, check_room, checked
 from blockmerge.ui.equaliser.grid import Grid, carry_over, new_grid
 from blockmerge.ui.forms import BASE, Form, fill_form, fill_grid, make_recipe, meaning_of, suggest_name
 from blockmerge.ui.hub_views import fetch_figures, pinned_fact
@@ -122,20 +123,39 @@ class Drafting:
         except InputError as error:
             checks = problems(say("merge.not_planned"), error.problems, mends_of(form))
             return replace(draft, checks=checks, bar=said(say("merge.mend_first")))
-        return self._looked_at(replace(draft, formula=formula(plan), plan=plan), plan)
+        return self._looked_at(form, replace(draft, formula=formula(plan), plan=plan), plan)
 
-    def _looked_at(self, draft: Draft, plan: Plan) -> Draft:
-        """The draft with what this machine says of its plan: the name and the disk."""
-        output = self.context.settings.output
-        need, name = estimate(plan, output), self._check_name(draft.name)
-        fetch = self.models.fetch_of(plan.checkpoints, need.disk + need.scratch, output)
-        disk = check_disk(need, fetch)
+    def _looked_at(self, form: Form, draft: Draft, plan: Plan) -> Draft:
+        """The draft with what this machine says of its plan: the name, the disk, and where it goes."""
+        output, name = self.context.settings.output, self._check_name(draft.name)
+        if form.keeps_nothing:
+            need = estimate_by_shard(plan, output)
+            here, figures = [name, self._check_place(form), check_room(need)], needs(plan, need, stays=False)
+        else:
+            need = estimate(plan, output)
+            fetch = self.models.fetch_of(plan.checkpoints, need.disk + need.scratch, output)
+            here, figures = [name, check_disk(need, fetch)], [*fetch_figures(fetch), *needs(plan, need)]
+        wrong = next((check.text for check in here if not check.passed), "")
         if not name.passed:
             free = self.other_name(draft.name)
             bar = trouble(name.text, [Act(say("merge.use_name", name=free), do="name")] if free else [])
         else:
-            bar = [*fetch_figures(fetch), *needs(plan, need)] if disk.passed else trouble(disk.text, [])
-        return replace(draft, checks=checked(plan, (name, disk)), bar=bar, ready=name.passed and disk.passed)
+            bar = trouble(wrong, []) if wrong else figures
+        return replace(draft, checks=checked(plan, here), bar=bar, ready=not wrong)
+
+    def _check_place(self, form: Form) -> Check:
+        """Whether this person may name this place; that they may write there, the job asks before it merges."""
+        if not form.repository:
+            return Check(False, say("publish.no_place"))
+        if form.licence and not is_licence(form.licence):
+            return Check(False, say("publish.no_licence"))
+        from blockmerge.hub.push import read_destination  # the Hub's client takes a while to import
+
+        try:
+            place = read_destination(self.models.hub, form.repository)
+        except BlockmergeError as error:
+            return Check(False, str(error))
+        return Check(True, say("merge.check_place", repository=place))
 
     def _check_name(self, name: str) -> Check:
         """Whether a result can have this name, or why not."""
@@ -213,9 +233,8 @@ class Drafting:
         recipe = dump_recipe(draft.plan.recipe)
         weights = draft.grid.lines[first, "layers"]
         own = OwnJobs(self.context.store, self.context.settings, owner)
-        return own.add(
-            NewJob(draft.name, recipe, out, models, weights, draft.grid.shape, owner, nbytes=draft.plan.nbytes)
-        )
+        new = NewJob(draft.name, recipe, out, models, weights, draft.grid.shape, owner, wish=form.wish)
+        return own.add(new if form.keeps_nothing else replace(new, nbytes=draft.plan.nbytes))
 
 
 def _with_grid(form: Form, opened: Mapping[str, Checkpoint], layout: Layout) -> tuple[Form, Sequence[Line]]:

@@ -10,6 +10,7 @@ from blockmerge.core.layout import Layout
 from blockmerge.core.method import BaseUse, Method, Parameter, WeightKind
 from blockmerge.core.methods import LINEAR, METHODS
 from blockmerge.core.recipe import Lines, Recipe, StackWeights, parse_recipe, read_recipe
+from blockmerge.core.wish import Wish
 from blockmerge.errors import JobRequestError, RecipeError
 from blockmerge.ui.equaliser.grid import Grid, Line, name_shape, new_grid
 from blockmerge.ui.equaliser.meaning import Kind, Meaning, entry_name
@@ -22,6 +23,7 @@ DEFAULT_SHARD_SIZE = "5 GB"
 AS_OWNER = "as owner"
 LONGEST_TEXT = 1_000  # characters of any field
 LONGEST_NAME = 96
+VISIBILITIES = ("private", "public", "pull_request")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,8 @@ class Form:
 
     `parameters` of the method; one that is None is as `origin` has it, block by block. `grid` waits for all models.
     `origin` is the recipe that stood on the page last: it holds what the page has no widget for, the models' own keys,
-    and the weights until there is a grid; `shape` is what these are called, where that is known.
+    and the weights until there is a grid; `shape` is what these are called, where that is known. What `keeps_nothing`
+    goes to the `repository`, which counts for nothing else, nor do `visibility` and `licence`.
     """
 
     models: Mapping[str, str]
@@ -44,12 +47,24 @@ class Form:
     shard_size: str = DEFAULT_SHARD_SIZE
     nonfinite: str = "refuse"
     seed: str = "0"
+    keeps_nothing: bool = False
+    repository: str = ""
+    visibility: str = VISIBILITIES[0]
+    licence: str = ""
     origin: Recipe | None = None
     shape: str = ""
 
     @property
     def entry(self) -> Method:
         return METHODS[self.method]
+
+    @property
+    def wish(self) -> Wish | None:
+        """Where on the Hub the result goes; None for one that is kept here."""
+        if not self.keeps_nothing:
+            return None
+        as_pull_request = self.visibility == "pull_request"
+        return Wish(self.repository, self.licence or None, self.visibility == "public", as_pull_request)
 
     @property
     def references(self) -> dict[str, str]:
@@ -63,14 +78,18 @@ class Form:
 
 def read_form(values: Mapping[str, object], grid: Grid | None, origin: Recipe | None = None) -> Form:
     """The widgets' values by name, whoever sent them; `origin` the server itself has kept. Raises JobRequestError."""
-    texts = {name: _text(name, value) for name, value in values.items() if not name.startswith("parameters.")}
+    fields = {name: value for name, value in values.items() if not name.startswith("parameters.")}
+    keeps_nothing = fields.pop("keeps_nothing", False)
+    texts = {name: _text(name, value) for name, value in fields.items()}
+    if not isinstance(keeps_nothing, bool) or texts.get("visibility", VISIBILITIES[0]) not in VISIBILITIES:
+        raise JobRequestError(say("merge.wrong_request"))
     if texts["method"] not in METHODS:
         raise JobRequestError(say("refused.form_method"))
     parameters = {
         entry.name: _parameter(entry, values[parameter_key(entry)]) for entry in METHODS[texts["method"]].parameters
     }
     models = {letter: texts.pop(letter) for letter in LETTERS}
-    return Form(models=models, parameters=parameters, grid=grid, origin=origin, **texts)
+    return Form(models=models, parameters=parameters, grid=grid, origin=origin, keeps_nothing=keeps_nothing, **texts)
 
 
 def _text(name: str, value: object) -> str:

@@ -159,7 +159,7 @@ def _ending(job: Job) -> tuple[Text, Sequence[str]]:
     if job.state is JobState.CANCELLED:
         return (finished, say("jobs.before_it_began" if job.started is None else "jobs.removed")), ()
     facts = say("jobs.done", size=size_text(job.nbytes), time=duration_text(job.seconds or 0))
-    gone = [] if job.deleted is None else [say("jobs.files_deleted")]
+    gone = [] if job.deleted is None else [say("jobs.nothing_here" if job.wish else "jobs.files_deleted")]
     went: Text = (say("publish.published"), published(job.published)) if job.published else ()
     return (finished, facts, Code((job.digest or "")[:8]), *went), [*gone, *job.warnings]
 
@@ -173,7 +173,8 @@ def title_of(job: Job) -> str:
 
 
 def _about(job: Job) -> Sequence[str]:
-    return tuple(filter(None, (job.shape, say("jobs.as", name=job.name))))
+    place = say("publish.to", repository=job.wish.repository) if job.wish else ""
+    return tuple(filter(None, (job.shape, say("jobs.as", name=job.name), place)))
 
 
 def _interruptions(job: Job) -> Sequence[str]:
@@ -211,7 +212,10 @@ def _facts(job: Job, progress: JobProgress | None) -> Sequence[tuple[str, Text]]
     speed, left = rate(progress), time_left(progress)
     return (
         (say("jobs.fact_done"), (f"{percent_of(progress)} %",)),
-        (say(f"jobs.{_MOVED[progress.stage]}"), (share_text(progress.done, progress.total),)),
+        (
+            say("jobs.fact_moved" if job.wish else f"jobs.{_MOVED[progress.stage]}"),
+            (share_text(progress.done, progress.total),),
+        ),
         (say("jobs.fact_rate"), (f"{size_text(speed)}/s" if speed else say("jobs.not_measured"),)),
         (say("jobs.fact_left"), (left_text(left) if left is not None else say("jobs.not_known"),)),
         started,
@@ -233,9 +237,13 @@ _OF_ALL = frozenset({JobState.CHECKING, JobState.MERGING, JobState.VERIFYING})
 def _segments(job: Job, progress: JobProgress | None) -> Sequence[Segment]:
     planned = job.nbytes if job.state is JobState.DOWNLOADING else job.progress.total if job.progress else 0
     size = size_text(planned) if planned else ""
+    merge = "straight" if job.wish else "merge"
     details: Mapping[JobState, tuple[str, str]] = {  # before its end, after it
         JobState.CHECKING: (say("jobs.check_before"), say("jobs.check_after")),
-        JobState.MERGING: (say("jobs.merge_before", size=size) if size else "", say("jobs.merge_after", size=size)),
+        JobState.MERGING: (
+            say(f"jobs.{merge}_before", size=size) if size else "",
+            say(f"jobs.{merge}_after", size=size),
+        ),
         JobState.VERIFYING: (say("jobs.verify_before"), ""),
     }
     road = [state for state in _ROAD if state in _OF_ALL or state is job.state]

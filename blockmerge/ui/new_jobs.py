@@ -20,7 +20,8 @@ from blockmerge.ui.wording import say
 def edited_job(context: Context, job: Job, name: str, text: str) -> NewJob:
     """What the job becomes with another name and recipe. Raises InputError with every reason why not."""
     shape = job.shape if text == job.recipe else say("jobs.edited_shape")
-    return _new_job(Models(context, job.owner), parse_recipe(text), name, shape)
+    new = _new_job(Models(context, job.owner), parse_recipe(text), name, shape)
+    return replace(new, wish=job.wish, nbytes=0) if job.wish else new
 
 
 def shape_jobs(context: Context, own: OwnJobs, job: Job, names: Sequence[str]) -> list[NewJob]:
@@ -30,6 +31,8 @@ def shape_jobs(context: Context, own: OwnJobs, job: Job, names: Sequence[str]) -
         raise JobRequestError(say("jobs.batch_none"))
     if len(set(names)) != len(names) or not set(names) <= presets.keys():
         raise JobRequestError(say("jobs.wrong_request"))
+    if job.wish is not None:
+        raise JobRequestError(say("jobs.batch_straight"))
     recipe = parse_recipe(job.recipe)
     if recipe.weights.by_model:
         raise RecipeError(say("jobs.batch_kind"))

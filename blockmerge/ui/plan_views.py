@@ -65,13 +65,15 @@ def _weight(weight: float) -> str:
     return f"{weight:.2f}".replace("-", "−")
 
 
-def needs(plan: Plan, need: Estimate) -> Sequence[Line]:
-    """What the result takes, for the bar."""
+def needs(plan: Plan, need: Estimate, *, stays: bool = True) -> Sequence[Line]:
+    """What the result takes, for the bar; one that does not stay here takes its disk only meanwhile."""
     files = "merge.needs_file" if len(plan.shards) == 1 else "merge.needs_files"
     disk, free = size_text(need.disk + need.scratch), size_text(need.free)
     return [
         _figure("merge.needs_result", say(files, size=size_text(plan.nbytes), count=len(plan.shards))),
-        _figure("merge.needs_disk", say("merge.needs_free", size=disk, free=free)),
+        _figure(
+            "merge.needs_disk", say("merge.needs_free" if stays else "merge.needs_meanwhile", size=disk, free=free)
+        ),
         _figure("merge.needs_memory", size_text(need.memory)),
         _figure("merge.needs_time", left_text(need.seconds)),
     ]

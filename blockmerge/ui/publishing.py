@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from blockmerge.checkpoints.card import check_card, is_licence
 from blockmerge.checkpoints.manifest import read_manifest
+from blockmerge.core.wish import Wish
 from blockmerge.errors import HubRefusalError, JobRequestError
 from blockmerge.jobs.own_jobs import OwnJobs
 from blockmerge.jobs.publications import Offer, Publication
@@ -58,7 +59,6 @@ class Publisher:
 
     def begin(self, asked: Asked) -> None:
         job = self._done(asked.job)
-        from blockmerge.hub.publish import Wish
         from blockmerge.hub.push import read_destination
 
         hub = self.context.identity.hub_of(self.own.owner)

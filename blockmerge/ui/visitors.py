@@ -6,7 +6,6 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from gradio.context import LocalContext
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from blockmerge.errors import SettingsError
+from blockmerge.jobs.homes import random_bytes_at
 from blockmerge.jobs.states import LOCAL
 
 COOKIE = "blockmerge_visitor"
@@ -41,20 +40,7 @@ def asking_owner() -> str:
 
 def read_key(home: Path) -> bytes:
     """The key that signs cookies, made on the first call; only this user of the machine can read it."""
-    path = home / "visitors.key"
-    home.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-        # Linked when it is whole, by one of those who start at the same moment.
-        with suppress(FileExistsError):
-            path.hardlink_to(fresh)
-        fresh.unlink()
-    key = path.read_bytes()
-    if len(key) != KEY_BYTES:
-        raise SettingsError(f"{path} holds {len(key)} bytes, {KEY_BYTES} were expected. Delete it: a new one is made.")
-    return key
+    return random_bytes_at(home / "visitors.key", KEY_BYTES)
 
 
 class Visitors:

@@ -1,9 +1,6 @@
 """From a done job to a repository that transformers loads through the Hub's own client: in a real browser, offline."""
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from blockmerge.checkpoints.manifest import read_manifest
 from blockmerge.jobs.states import LOCAL, JobState, NewJob
 from blockmerge.ui.visitors import COOKIE
 from tests.browser.conftest import RunningApp, running_app
+from tests.browser.loaded import load_from_hub
 from tests.hub.conftest import server
 from tests.hub.results import merge_result
 from tests.hub_server import HubServer
@@ -27,17 +25,6 @@ pytestmark = pytest.mark.browser
 
 Visit = Callable[..., Page]
 CARD = b"---\nlicense: mit\n---\n"
-
-_LOAD = """
-import sys
-from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
-name, out = sys.argv[1:]
-model, report = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=False, output_loading_info=True)
-assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")), report
-AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, out)
-"""
 
 
 def done_job(app: RunningApp, server: HubServer, home: Path, owner: str = LOCAL) -> Path:
@@ -91,13 +78,7 @@ def test_a_done_job_is_published_and_loads_from_the_hub(
     assert server.store.repositories["ann/from-the-page"].private
     assert b"# Made by hand" in server.store.content(head.files["README.md"])
 
-    subprocess.run(
-        [sys.executable, "-c", _LOAD, "ann/from-the-page", tmp_path / "loaded.safetensors"],
-        env={**os.environ, "HF_HOME": str(tmp_path / "other")},
-        timeout=300,
-        check=True,
-    )
-    loaded = load_file(tmp_path / "loaded.safetensors")
+    loaded = load_from_hub("ann/from-the-page", tmp_path / "other")
     expected = load_file(result / "model.safetensors")
     assert expected.keys() <= loaded.keys()
     assert all(loaded[name].equal(tensor) for name, tensor in expected.items())

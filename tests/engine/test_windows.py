@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from blockmerge.checkpoints.writer import shard_header
-from blockmerge.core.parts import length
+from blockmerge.core.parts import SMALLEST, length
 from blockmerge.core.plan import Plan
 from blockmerge.engine.chunks import chunks_of
 from blockmerge.engine.units import Unit
-from blockmerge.engine.windows import SMALLEST, needed, weight_of, windows_of
+from blockmerge.engine.windows import needed, weight_of, windows_of
 from tests.merging import plan_merge
 from tests.tiny_models import write_llama
 

@@ -14,6 +14,7 @@ import yaml
 
 from blockmerge.checkpoints.manifest import MANIFEST, read_manifest
 from blockmerge.core.progress import Progress
+from blockmerge.core.wish import Wish
 from blockmerge.errors import (
     BlockmergeError,
     CheckpointError,
@@ -23,7 +24,7 @@ from blockmerge.errors import (
     SignInError,
 )
 from blockmerge.hub.client import Hub
-from blockmerge.hub.publish import Wish, preview_card, publish
+from blockmerge.hub.publish import preview_card, publish
 from blockmerge.hub.push import Destination, Pushed, prepare, push, read_destination
 from tests.hub.conftest import hub_of
 from tests.hub.results import merge_result
@@ -373,7 +374,8 @@ import sys
 from pathlib import Path
 from blockmerge.checkpoints.manifest import read_manifest
 from blockmerge.hub.client import Hub
-from blockmerge.hub.publish import Wish, preview_card, publish
+from blockmerge.core.wish import Wish
+from blockmerge.hub.publish import preview_card, publish
 from blockmerge.hub.push import Destination, prepare, push
 if __name__ == "__main__":
     endpoint, token, home = sys.argv[1:]

@@ -16,13 +16,13 @@ from blockmerge.checkpoints.manifest import MANIFEST
 from blockmerge.checkpoints.models import open_models
 from blockmerge.core.plan import Plan, make_plan
 from blockmerge.core.recipe import parse_recipe
+from blockmerge.core.wish import Wish
 from blockmerge.engine.by_shard import Merged, check_room
 from blockmerge.engine.journal import read_sent
 from blockmerge.engine.merge import carry_out
 from blockmerge.engine.target import Target
 from blockmerge.errors import BlockmergeError, HubError, HubRefusalError, MergePausedError, SignInError, StorageError
 from blockmerge.hub.client import Hub
-from blockmerge.hub.publish import Wish
 from blockmerge.hub.push import Pushed
 from blockmerge.hub.sources import opener, with_weights
 from blockmerge.jobs.straight import merge_to_hub, part_target

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blockmerge.core.progress import Progress, Stage
+from blockmerge.core.wish import Wish
 from blockmerge.engine.loading import Loading
 from blockmerge.jobs.messages import (
     MergeDone,
@@ -29,7 +30,7 @@ _count = st.integers(0, 2**60)
 _paths = _text.filter(lambda text: "\0" not in text).map(lambda text: Path("/out") / text)
 _messages = st.one_of(
     st.builds(Progress, st.sampled_from(Stage), _count, _count, _text),
-    st.builds(MergeDone, _text, _count, st.floats(0, 1e6), st.lists(_text).map(tuple)),
+    st.builds(MergeDone, _text, _count, st.floats(0, 1e6), st.lists(_text).map(tuple), _text),
     st.builds(MergeFailed, _text, st.booleans()),
     st.builds(Question, _paths),
     st.just(MergeStopped()),
@@ -51,6 +52,7 @@ def test_a_message_arrives_as_it_was_sent_on_one_line(message: Message) -> None:
     st.builds(
         *(Request, _text, _paths, st.booleans(), st.none() | _count, st.booleans()),
         *(st.none() | _text, st.none() | _count, st.booleans()),
+        st.none() | st.builds(Wish, _text, st.none() | _text, st.booleans(), st.booleans(), st.none() | _text),
     )
 )
 def test_a_request_arrives_as_it_was_sent_on_one_line(request: Request) -> None:

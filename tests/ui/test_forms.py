@@ -15,6 +15,7 @@ from blockmerge.core.method import BaseUse, Parameter
 from blockmerge.core.methods import METHODS
 from blockmerge.core.parameters import read_parameters
 from blockmerge.core.recipe import dump_recipe, parse_recipe, read_recipe
+from blockmerge.core.wish import Wish
 from blockmerge.errors import JobRequestError, RecipeError
 from blockmerge.jobs.states import check_result_name
 from blockmerge.ui.equaliser.grid import Grid, new_grid
@@ -110,6 +111,10 @@ FIELDS = {
         ("h", ["b"], "Model H: a text of at most 1000 characters was expected."),
         ("name", "n" * 1001, "Name: a text of at most 1000 characters was expected."),
         ("shard_size", 5, "Shard size: a text of at most 1000 characters was expected."),
+        ("keeps_nothing", "yes", "This was not understood. Reload the page."),
+        ("visibility", "everyone", "This was not understood. Reload the page."),
+        ("visibility", None, "This was not understood. Reload the page."),
+        ("repository", ["ann/x"], "Repository: a text of at most 1000 characters was expected."),
         ("method", "<img>", "Method: one of the list was expected. Reload the page."),
         ("parameters.normalize.False", [1], "normalize: a number or a word was expected. Reload the page."),
     ],
@@ -117,6 +122,21 @@ FIELDS = {
 def test_a_forged_field_gets_a_sentence(field: str, value: object, sentence: str) -> None:
     with pytest.raises(JobRequestError, match=f"^{re.escape(sentence)}$"):
         read_form({**FIELDS, field: value}, None)
+
+
+@pytest.mark.parametrize(
+    ("visibility", "wish"),
+    [
+        ("private", Wish("ann/merged", "mit")),
+        ("public", Wish("ann/merged", "mit", is_public=True)),
+        ("pull_request", Wish("ann/merged", "mit", as_pull_request=True)),
+    ],
+)
+def test_what_keeps_nothing_goes_to_its_repository(visibility: str, wish: Wish) -> None:
+    fields = {**FIELDS, "repository": " ann/merged ", "visibility": visibility, "licence": "mit"}
+
+    assert read_form({**fields, "keeps_nothing": True}, None).wish == wish
+    assert read_form({**fields, "keeps_nothing": False}, None).wish is None
 
 
 def test_fields_that_are_empty_are_empty_texts() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from blockmerge.core.progress import Stage
+from blockmerge.core.wish import Wish
 from blockmerge.jobs.page import Page
 from blockmerge.jobs.states import LOCAL, Job, JobProgress, JobState
 from blockmerge.ui.job_cards import MOST_STRANGERS, job_list, tab_title
@@ -40,6 +41,9 @@ JOB = Job(
     deleted=None,
     hidden=False,
     published=None,
+    home=None,
+    stays_home=False,
+    wish=None,
     progress=None,
 )
 RUNNING = replace(JOB, state=JobState.MERGING, started=990.0, progress=MERGING)
@@ -179,6 +183,33 @@ def test_a_done_job_whose_files_are_deleted_says_so_and_offers_none() -> None:
     assert shown["notes"] == ["Its files are deleted."]
     assert (acts(shown), shown["path"], shown["files"]) == (["use"], "", "")
     assert "delete_files" not in [act for act, _ in shown["more"]]
+
+
+def test_a_job_that_keeps_nothing_here_says_where_it_goes_and_where_it_is() -> None:
+    wish = Wish("ann/merged")
+    running = card(replace(RUNNING, wish=wish))
+    done = card(
+        replace(
+            JOB,
+            state=JobState.DONE,
+            finished=1100.0,
+            digest="7c1e04b9aabb",
+            nbytes=14_500_000_000,
+            seconds=130.0,
+            deleted=1100.0,
+            published="https://huggingface.co/ann/merged/commit/abc",
+            wish=wish,
+        )
+    )
+
+    assert running["about"][-1] == done["about"][-1] == "to ann/merged"
+    assert dict(running["facts"])["Moved"] == ("5.9 of 14.5 GB",)
+    assert running["segments"][1]["detail"] == "14.5 GB to fetch, merge and send"
+    assert done["notes"] == ["Nothing of it is on this disk. To try it, choose the repository as a model."]
+    assert said(done["line"]).endswith(", published as https://huggingface.co/ann/merged/commit/abc")
+    assert acts(done) == ["use"]
+    assert not {"files", "copy_path", "delete_files"} & {act for act, _ in done["more"]}
+    assert (done["path"], done["files"]) == ("", "")
 
 
 def test_a_failed_job_says_every_sentence_of_its_error() -> None:

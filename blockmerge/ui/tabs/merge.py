@@ -40,7 +40,7 @@ from blockmerge.ui.tabs.merge_news import (
     visible_models,
     without_echoes,
 )
-from blockmerge.ui.tabs.merge_widgets import Widgets, precision_choices, tokenizer_choices, values_of
+from blockmerge.ui.tabs.merge_widgets import PLACE, Widgets, precision_choices, tokenizer_choices, values_of
 from blockmerge.ui.tabs.recipes import keep_recipe
 from blockmerge.ui.turns import Turns
 from blockmerge.ui.visitors import asking_owner, owner_of
@@ -85,8 +85,10 @@ class MergePage:
         w.add_model.click(self.open_box, inputs, everything, **quick)
         for letter, button in w.remove.items():
             button.click(self._closing(letter), inputs, everything, **quick)
-        others = [form[name].input for name in form if name not in (BASE, *LETTERS, "method", "name")]
-        gr.on([w.grid.input, *others], self.edit, inputs, self._said(), **latest)
+        others = [form[name].input for name in form if name not in (BASE, *LETTERS, "method", "name", *PLACE)]
+        # Gradio keeps to itself the first input in a box that was hidden, so these are heard by what comes of it.
+        written = [form[name].change for name in PLACE]
+        gr.on([w.grid.input, *others, *written], self.edit, inputs, self._said(), **latest)
         form["name"].change(self.rename, inputs | {w.looked}, self._said(), **latest)
         self.loader.opened(self.open_recipe, inputs, everything, trigger_mode="multiple", **quick)
         measured = [w.difference, w.advice, w.measuring]
@@ -100,7 +102,7 @@ class MergePage:
 
     def _said(self) -> list[Any]:
         w = self.widgets
-        told = [w.checks, w.first_run, w.result, w.formula, w.bar, w.queue, w.save, w.form["name"], w.more]
+        told = [w.checks, w.first_run, w.result, w.formula, w.bar, w.queue, w.save, w.form["name"], w.more, w.place]
         return [*told, w.suggested, w.looked, w.origin, self.loader]
 
     def _model_parts(self) -> list[Any]:
@@ -162,7 +164,7 @@ class MergePage:
 
         return close_box
 
-    def edit(self, data: Data) -> News:
+    def edit(self, data: Data) -> Any:
         """Other weights or settings: everything that is said follows, the grid is the person's own."""
         form = self._read(data)
         if not all(form.references.values()):
@@ -170,12 +172,13 @@ class MergePage:
         turns: Turns = data[self.widgets.turns]
         turn = turns.take()
         news = self._say(form, self.drafting.look(form))
-        return news if turns.is_last(turn) else {}  # what came meanwhile saw more, and tells all of this as well
+        # What came meanwhile saw more, and tells all of this as well. No news at all would be an error to Gradio.
+        return news if turns.is_last(turn) else gr.skip()
 
-    def rename(self, data: Data) -> News:
+    def rename(self, data: Data) -> Any:
         """Another name; one that the page has looked at comes from the page itself."""
         w = self.widgets
-        return {} if data[w.form["name"]] == data[w.looked] else self.edit(data)
+        return gr.skip() if data[w.form["name"]] == data[w.looked] else self.edit(data)
 
     def open_recipe(self, data: Data, event: gr.EventData) -> News:
         """A recipe from a job, a file, a link or before a reload takes the place of what is shown."""
@@ -236,11 +239,11 @@ class MergePage:
             raise shown_error(error.problems) from error
         gr.Info(escape(say("recipes.saved_from_job", name=kept.name)), title=say("recipes.saved_title"))
 
-    def measure(self, data: Data) -> News:
+    def measure(self, data: Data) -> Any:
         """Begin to measure how far the two models are apart."""
         draft = self.drafting.look(self._read(data))
         if draft.plan is None or len(draft.plan.checkpoints) != 2:
-            return {}
+            return gr.skip()
         pair = self._here(draft)
         if len(pair) != 2:
             return {self.widgets.difference: strip_value(Measurement(problem=say("hub.not_here")))}

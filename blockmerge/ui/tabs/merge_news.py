@@ -63,6 +63,7 @@ def said_news(w: Widgets, form: Form, draft: Draft) -> News:
         w.bar: lines_value(draft.bar),
         w.queue: gr.Button(interactive=draft.ready),
         w.save: gr.Button(interactive=draft.plan is not None),
+        w.place: gr.Row(visible=form.keeps_nothing),
         w.more: gr.Accordion(label=more_label(form.shard_size, form.nonfinite, seed)),
         w.origin: draft.recipe,
     }

@@ -18,6 +18,7 @@ from blockmerge.ui.forms import (
     LETTERS,
     LONGEST_NAME,
     SHARD_SIZES,
+    VISIBILITIES,
     parameter_key,
 )
 from blockmerge.ui.lines.line import lines_value
@@ -28,6 +29,8 @@ from blockmerge.ui.shapes.shapes import ShapesLink
 from blockmerge.ui.turns import Turns
 from blockmerge.ui.wording import say
 
+LONGEST_PLACE = 200  # characters of ORG/NAME
+PLACE = ("repository", "licence")  # boxes that are shown only for what goes to the Hub
 _PRECISIONS = ("float32", "float16", "bfloat16")
 
 
@@ -134,6 +137,11 @@ class Widgets:
                 elem_id="tokenizer",
                 info=say("merge.tokenizer_help"),
             )
+        self.form["keeps_nothing"] = gr.Checkbox(
+            label=say("merge.keeps_nothing"), info=say("merge.keeps_nothing_help"), elem_id="keeps-nothing"
+        )
+        with gr.Row(visible=False, elem_id="place") as self.place:
+            self._place()
         with (
             gr.Accordion(more_label(DEFAULT_SHARD_SIZE, "refuse", ""), open=False, elem_id="more") as self.more,
             gr.Row(),
@@ -161,6 +169,25 @@ class Widgets:
                 elem_id="seed",
                 visible=False,
             )
+
+    def _place(self) -> None:
+        self.form["repository"] = gr.Textbox(
+            "",
+            label=say("merge.repository"),
+            info=say("merge.repository_help"),
+            max_length=LONGEST_PLACE,
+            elem_id="repository",
+        )
+        self.form["visibility"] = gr.Dropdown(
+            [(say(f"merge.visibility_{who}"), who) for who in VISIBILITIES],
+            value=VISIBILITIES[0],
+            label=say("merge.visibility"),
+            info=say("merge.visibility_help"),
+            elem_id="visibility",
+        )
+        self.form["licence"] = gr.Textbox(
+            "", label=say("merge.licence"), info=say("merge.licence_help"), max_length=LONGEST_NAME, elem_id="licence"
+        )
 
 
 def every_parameter() -> Mapping[str, Parameter]:
