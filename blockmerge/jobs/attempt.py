@@ -55,7 +55,10 @@ class Attempt:
     def _request(self, memory: int | None) -> Request:
         job = self.job
         # This machine's token is its owner's: nobody else's job may read with it.
-        return Request(job.recipe, job.out, self.again, memory, job.owner == LOCAL, self.token, self.split_from)
+        return Request(
+            *(job.recipe, job.out, self.again, memory, job.owner == LOCAL, self.token, self.split_from),
+            device=job.device,
+        )
 
     def _merge(self, lead: Lead, request: Request) -> Ending | Died:
         process = lead.share.process

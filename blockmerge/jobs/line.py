@@ -45,6 +45,7 @@ def asked_for(job: NewJob) -> dict[str, object]:
         "weights": list(job.weights),
         "shape": job.shape,
         "nbytes": job.nbytes,
+        "device": job.device,
     }
 
 

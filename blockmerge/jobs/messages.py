@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from blockmerge.core.progress import Progress, Stage
+from blockmerge.engine.devices import CPU, Found
 from blockmerge.engine.loading import Loading
 
 # All that a worker says after its request: stop and keep what is finished, or stop and leave nothing.
@@ -19,7 +20,7 @@ class Request:
     `memory` are the bytes that the process may take for itself, None as many as there are. The Hub is asked with
     `token`; where there is none, `as_owner` with this machine's own, and otherwise as somebody without one. A result of
     `split_from` bytes or more is merged part by part, as the worker orders, since others may merge parts of it.
-    `helps`: no more than that, parts of a job that another worker carries out.
+    `helps`: no more than that, parts of a job that another worker carries out. `device` is where it is computed.
     """
 
     recipe: str
@@ -30,6 +31,7 @@ class Request:
     token: str | None = field(default=None, repr=False)
     split_from: int | None = None
     helps: bool = False
+    device: str = CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class PartDone:
 
 
 Ending = MergeDone | MergeFailed | MergeStopped
-Message = Progress | Question | Split | PartDone | Ending
+Message = Progress | Question | Split | PartDone | Found | Ending
 
 
 def encode_request(request: Request) -> bytes:
@@ -113,6 +115,8 @@ def encode_message(message: Message) -> bytes:
             return _line({"split": message.sizes})
         case PartDone():
             return _line({"part_done": True})
+        case Found():
+            return _line({"found": asdict(message)})
         case MergeDone():
             return _line({"done": asdict(message)})
         case MergeFailed():
@@ -131,6 +135,8 @@ def decode_message(line: bytes) -> Message:
         return Split(tuple(value))
     if kind == "part_done":
         return PartDone()
+    if kind == "found":
+        return Found(**value)
     if kind == "done":
         return MergeDone(value["digest"], value["nbytes"], value["seconds"], tuple(value["warnings"]))
     return MergeFailed(**value) if kind == "failed" else MergeStopped()

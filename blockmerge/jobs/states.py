@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from blockmerge.core.progress import Stage
+from blockmerge.engine.devices import CPU
 from blockmerge.errors import JobRequestError
 
 
@@ -83,7 +84,7 @@ class Ticket:
 class NewJob:
     """What a person asks for. `models` are names to show; `weights`, one per layer, and `shape` are for its picture.
 
-    `nbytes` is what the result will take on the disk, 0 where nobody knows yet.
+    `nbytes` is what the result will take on the disk, 0 where nobody knows yet. `device` is where it is computed.
     """
 
     name: str
@@ -94,6 +95,7 @@ class NewJob:
     shape: str = ""
     owner: str = LOCAL
     nbytes: int = 0
+    device: str = CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,8 @@ class Job:
     Done. `nbytes` is what the result takes, or will. `begun`: a worker had it once, so its part folder is its own.
     `turn` and then the number decide who is next. `worker` is the one that has it, or had it last. `units` of work were
     finished when this attempt began. `kept` are the bytes that a failed job can go on from. `deleted`: when its files
-    were. `published` is the address of the commit or pull request by which it went to the Hub last.
+    were. `published` is the address of the commit or pull request by which it went to the Hub last. `device` is where
+    it is computed.
     """
 
     id: int
@@ -147,6 +150,7 @@ class Job:
     deleted: float | None
     hidden: bool
     published: str | None
+    device: str
     progress: JobProgress | None
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from blockmerge.core.progress import Stage
+from blockmerge.engine.devices import CPU
 from blockmerge.jobs.states import LIVE, LOCAL, Job, JobProgress, JobState
 
 META = sa.MetaData()
@@ -42,6 +43,7 @@ JOBS = sa.Table(
     sa.Column("deleted", sa.Double),
     sa.Column("hidden", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("published", sa.Text),
+    sa.Column("device", sa.Text, nullable=False, server_default=CPU),
     sqlite_autoincrement=True,  # an id is never given twice: it is in log names and addresses
 )
 _LIVE_TEXT = sa.text(f"state IN ({', '.join(repr(str(state)) for state in sorted(LIVE))})")
@@ -81,6 +83,9 @@ WORKERS = sa.Table(
     sa.Column("at", sa.Double, nullable=False),
     # Grows with every beat: others see by it that the worker lives, whatever any clock says.
     sa.Column("beats", sa.BigInteger, nullable=False, server_default="0"),
+    # Its GPU, or why there is none; both are NULL until it has looked.
+    sa.Column("gpu", sa.Text),
+    sa.Column("no_gpu", sa.Text),
 )
 # The output shards of a job that several workers share: who merges which, `done` of its `nbytes`, and which are whole.
 PARTS = sa.Table(
@@ -105,6 +110,7 @@ ROWS = sa.select(JOBS, *(PROGRESS.c[name] for name in _PROGRESS_FIELDS)).select_
     JOBS.outerjoin(PROGRESS, PROGRESS.c.job == JOBS.c.id)
 )
 _FIELDS = tuple(str(column.key) for column in ROWS.selected_columns)
+SILENCE = 10.0  # seconds without a beat after which a worker counts as gone
 _ONE_AT_A_TIME = 4_206_227_001  # any number that no other program takes for its own
 
 

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blockmerge.core.progress import Progress, Stage
+from blockmerge.engine.devices import DEVICES, Found
 from blockmerge.engine.loading import Loading
 from blockmerge.jobs.messages import (
     MergeDone,
@@ -35,6 +36,7 @@ _messages = st.one_of(
     st.just(MergeStopped()),
     st.builds(Split, st.lists(_count).map(tuple)),
     st.just(PartDone()),
+    st.builds(Found, _text, _text),
 )
 
 
@@ -50,7 +52,7 @@ def test_a_message_arrives_as_it_was_sent_on_one_line(message: Message) -> None:
 @given(
     st.builds(
         *(Request, _text, _paths, st.booleans(), st.none() | _count, st.booleans()),
-        *(st.none() | _text, st.none() | _count, st.booleans()),
+        *(st.none() | _text, st.none() | _count, st.booleans(), st.sampled_from(DEVICES)),
     )
 )
 def test_a_request_arrives_as_it_was_sent_on_one_line(request: Request) -> None:
