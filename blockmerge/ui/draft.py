@@ -13,6 +13,7 @@ from blockmerge.core.layout import Layout
 from blockmerge.core.plan import Plan, check_models, make_plan
 from blockmerge.core.recipe import Recipe, dump_recipe
 from blockmerge.core.tensors import Checkpoint
+from blockmerge.engine.devices import CPU, CUDA, Found
 from blockmerge.engine.estimate import estimate
 from blockmerge.errors import BlockmergeError, InputError, JobRequestError, RecipeError
 from blockmerge.jobs.own_jobs import OwnJobs
@@ -44,7 +45,8 @@ from blockmerge.ui.wording import say
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What is shown for one form. `ready` says that it can be queued; `plan` is there when it can be planned.
+    """What is shown for one form. `ready` says that it can be queued; `plan` is there when it can be planned; `gpu` is
+    what the workers have, where one has looked.
 
     `recipe` is the form's own, with the models as the person named them; where there is none, the one before it.
     """
@@ -58,6 +60,7 @@ class Draft:
     plan: Plan | None
     ready: bool
     recipe: Recipe | None = None
+    gpu: Found | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,8 @@ class Drafting:
         references = form.references
         opened, described, wrong = self._open(references)
         missing = [key for key, reference in references.items() if not reference]
-        nothing = Draft(described, (), None, (), said(choose(missing)), form.name, None, False, form.origin)
+        gpu = self.context.store.find_gpu()
+        nothing = Draft(described, (), None, (), said(choose(missing)), form.name, None, False, form.origin, gpu)
         if wrong:
             acts = [choose_again(key) for key, reference in references.items() if reference and key not in opened]
             return replace(nothing, checks=problems(models_title(references), wrong, acts))
@@ -122,12 +126,12 @@ class Drafting:
         except InputError as error:
             checks = problems(say("merge.not_planned"), error.problems, mends_of(form))
             return replace(draft, checks=checks, bar=said(say("merge.mend_first")))
-        return self._looked_at(replace(draft, formula=formula(plan), plan=plan), plan)
+        return self._looked_at(replace(draft, formula=formula(plan), plan=plan), plan, form.device)
 
-    def _looked_at(self, draft: Draft, plan: Plan) -> Draft:
-        """The draft with what this machine says of its plan: the name and the disk."""
+    def _looked_at(self, draft: Draft, plan: Plan, device: str) -> Draft:
+        """The draft with what this machine says of its plan: the name, the disk and the device."""
         output = self.context.settings.output
-        need, name = estimate(plan, output), self._check_name(draft.name)
+        need, name = estimate(plan, output, device), self._check_name(draft.name)
         fetch = self.models.fetch_of(plan.checkpoints, need.disk + need.scratch, output)
         disk = check_disk(need, fetch)
         if not name.passed:
@@ -135,7 +139,20 @@ class Drafting:
             bar = trouble(name.text, [Act(say("merge.use_name", name=free), do="name")] if free else [])
         else:
             bar = [*fetch_figures(fetch), *needs(plan, need)] if disk.passed else trouble(disk.text, [])
-        return replace(draft, checks=checked(plan, (name, disk)), bar=bar, ready=name.passed and disk.passed)
+        ready = name.passed and disk.passed
+        if ready and (missing := self._missing_device(device)):
+            bar, ready = trouble(missing, [Act(say("merge.use_processors"), do="processors")]), False
+        return replace(draft, checks=checked(plan, (name, disk)), bar=bar, ready=ready)
+
+    def _missing_device(self, device: str) -> str:
+        try:
+            self._own(self.owner).check_device(device)
+        except JobRequestError as error:
+            return str(error)
+        return ""
+
+    def _own(self, owner: str) -> OwnJobs:
+        return OwnJobs(self.context.store, self.context.settings, owner)
 
     def _check_name(self, name: str) -> Check:
         """Whether a result can have this name, or why not."""
@@ -178,7 +195,8 @@ class Drafting:
         Raises RecipeError with every reason why the page cannot show it.
         """
         name = self.free_name(told.name) if told.name and not told.again else told.name
-        return replace(fill_form(told.recipe, name, self._refer), shape=told.shape)
+        form = fill_form(told.recipe, name, self._refer)
+        return replace(form, shape=told.shape, device=CUDA if told.device == CUDA else CPU)
 
     def _refer(self, reference: str) -> str:
         """What the page calls a model of a recipe: recipes of jobs hold paths, those of results name@digest."""
@@ -212,9 +230,10 @@ class Drafting:
         models = tuple(held.name for held in draft.plan.checkpoints.values())
         recipe = dump_recipe(draft.plan.recipe)
         weights = draft.grid.lines[first, "layers"]
-        own = OwnJobs(self.context.store, self.context.settings, owner)
+        own = self._own(owner)
+        device = own.device_for(form.method, form.device)
         return own.add(
-            NewJob(draft.name, recipe, out, models, weights, draft.grid.shape, owner, nbytes=draft.plan.nbytes)
+            NewJob(draft.name, recipe, out, models, weights, draft.grid.shape, owner, draft.plan.nbytes, device)
         )
 
 

@@ -10,6 +10,7 @@ from blockmerge.core.layout import Layout
 from blockmerge.core.method import BaseUse, Method, Parameter, WeightKind
 from blockmerge.core.methods import LINEAR, METHODS
 from blockmerge.core.recipe import Lines, Recipe, StackWeights, parse_recipe, read_recipe
+from blockmerge.engine.devices import CPU, DEVICES
 from blockmerge.errors import JobRequestError, RecipeError
 from blockmerge.ui.equaliser.grid import Grid, Line, name_shape, new_grid
 from blockmerge.ui.equaliser.meaning import Kind, Meaning, entry_name
@@ -44,6 +45,7 @@ class Form:
     shard_size: str = DEFAULT_SHARD_SIZE
     nonfinite: str = "refuse"
     seed: str = "0"
+    device: str = CPU
     origin: Recipe | None = None
     shape: str = ""
 
@@ -66,6 +68,8 @@ def read_form(values: Mapping[str, object], grid: Grid | None, origin: Recipe | 
     texts = {name: _text(name, value) for name, value in values.items() if not name.startswith("parameters.")}
     if texts["method"] not in METHODS:
         raise JobRequestError(say("refused.form_method"))
+    if texts.get("device", CPU) not in DEVICES:
+        raise JobRequestError(say("refused.form_device"))
     parameters = {
         entry.name: _parameter(entry, values[parameter_key(entry)]) for entry in METHODS[texts["method"]].parameters
     }

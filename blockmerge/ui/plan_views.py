@@ -73,6 +73,7 @@ def needs(plan: Plan, need: Estimate) -> Sequence[Line]:
         _figure("merge.needs_result", say(files, size=size_text(plan.nbytes), count=len(plan.shards))),
         _figure("merge.needs_disk", say("merge.needs_free", size=disk, free=free)),
         _figure("merge.needs_memory", size_text(need.memory)),
+        *([_figure("merge.needs_gpu", size_text(need.gpu))] if need.gpu else ()),
         _figure("merge.needs_time", left_text(need.seconds)),
     ]
 

@@ -111,6 +111,7 @@ FIELDS = {
         ("name", "n" * 1001, "Name: a text of at most 1000 characters was expected."),
         ("shard_size", 5, "Shard size: a text of at most 1000 characters was expected."),
         ("method", "<img>", "Method: one of the list was expected. Reload the page."),
+        ("device", "tpu", "Computed on: one of the list was expected. Reload the page."),
         ("parameters.normalize.False", [1], "normalize: a number or a word was expected. Reload the page."),
     ],
 )

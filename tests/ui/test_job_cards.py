@@ -40,6 +40,7 @@ JOB = Job(
     deleted=None,
     hidden=False,
     published=None,
+    device="cpu",
     progress=None,
 )
 RUNNING = replace(JOB, state=JobState.MERGING, started=990.0, progress=MERGING)

@@ -14,7 +14,7 @@ from blockmerge.ui.globs import globs_of
 from blockmerge.ui.lines.line import lines_value
 from blockmerge.ui.loader.loader import Loader, kept
 from blockmerge.ui.plan_views import single_tensors
-from blockmerge.ui.tabs.merge_widgets import Widgets, more_label
+from blockmerge.ui.tabs.merge_widgets import Widgets, device_help, more_label
 
 News = dict[Any, Any]
 
@@ -63,8 +63,12 @@ def said_news(w: Widgets, form: Form, draft: Draft) -> News:
         w.bar: lines_value(draft.bar),
         w.queue: gr.Button(interactive=draft.ready),
         w.save: gr.Button(interactive=draft.plan is not None),
-        w.more: gr.Accordion(label=more_label(form.shard_size, form.nonfinite, seed)),
+        w.more: gr.Accordion(label=more_label(form.shard_size, form.nonfinite, seed, form.device)),
         w.origin: draft.recipe,
+        w.form["device"]: gr.update(
+            info=device_help(form.device, form.entry, draft.gpu),
+            interactive=bool(draft.gpu and draft.gpu.gpu),
+        ),
     }
     if draft.name:
         news[w.looked] = draft.name
@@ -88,7 +92,7 @@ def without_echoes(news: News, sent: Mapping[Any, Any]) -> News:
     return told
 
 
-def kept_news(loader: Loader, draft: Draft) -> News:
+def kept_news(loader: Loader, draft: Draft, device: str) -> News:
     """What a reload brings back."""
     shape = draft.grid.shape if draft.grid else ""
-    return {loader: kept(dump_recipe(draft.recipe), draft.name, shape)} if draft.recipe else {}
+    return {loader: kept(dump_recipe(draft.recipe), draft.name, shape, device)} if draft.recipe else {}
