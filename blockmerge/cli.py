@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from blockmerge.core.tensors import Checkpoint
     from blockmerge.engine.by_shard import Merged
     from blockmerge.engine.merge import Result
+    from blockmerge.engine.target import Target
     from blockmerge.hub.client import Hub
     from blockmerge.hub.push import Pushed
 
@@ -40,6 +41,9 @@ Public = Annotated[bool, typer.Option("--public", help="A new repository is for 
 PullRequest = Annotated[bool, typer.Option("--pull-request", help="Ask the owner of the repository to take it in.")]
 Licence = Annotated[str | None, typer.Option("--license", help="Of the result, where its models have different ones.")]
 Card = Annotated[Path | None, typer.Option("--card", help="A card that you wrote, with its licence in it.")]
+DeviceName = Annotated[
+    str, typer.Option("--device", help="Where to compute: cpu, or cuda for methods that gain by it.")
+]
 RecipeFile = Annotated[Path, typer.Argument(help="A recipe, version 1; docs/recipe.md explains it.")]
 
 
@@ -160,17 +164,22 @@ def _read_text(path: Path) -> str:
 
 
 @app.command()
-def plan(recipe: RecipeFile, as_json: AsJson = False) -> None:
+def plan(recipe: RecipeFile, device: DeviceName = "cpu", as_json: AsJson = False) -> None:
     """Say what would happen to every tensor, or every reason why it can't. Reads no weights."""
     from blockmerge.core.describe import describe_plan, plan_sentences, size_text
+    from blockmerge.engine.devices import ask_gpu, check_device, check_found, device_sentence, used_device
     from blockmerge.engine.estimate import estimate
     from blockmerge.settings import read_settings
 
     with _exit_codes():
+        check_device(device)
+        if device != "cpu":
+            check_found(device, ask_gpu())
         made = _plan(recipe)
-        need = estimate(made, read_settings(os.environ).output)
+        need = estimate(made, read_settings(os.environ).output, device)
     if as_json:
-        value = describe_plan(made) | {"estimate": asdict(need)}
+        used = used_device(made.recipe.method, device)
+        value = describe_plan(made) | {"device": used, "estimate": asdict(need)}
         typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
         return
     for sentence in plan_sentences(made):
@@ -179,6 +188,9 @@ def plan(recipe: RecipeFile, as_json: AsJson = False) -> None:
         f"Disk: {size_text(need.disk + need.scratch)} of {size_text(need.free)} free. "
         f"Memory: {size_text(need.memory)}. Time: about {need.seconds:.0f} s."
     )
+    if device != "cpu":
+        memory = f" Its memory: {size_text(need.gpu)}." if need.gpu else ""
+        typer.echo(f"{device_sentence(made.recipe.method, device)}{memory}")
 
 
 @app.command()
@@ -188,7 +200,7 @@ def merge(  # noqa: PLR0913 - one for each option
     to: Annotated[str | None, typer.Option(help="Instead of --out: ORG/NAME on the Hub, shard by shard.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the folder if it exists, once the result is whole.")] = False,
     discard: Annotated[bool, typer.Option(help="Delete what an unfinished merge left behind.")] = False,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu.")] = "cpu",
+    device: DeviceName = "cpu",
     public: Public = False,
     pull_request: PullRequest = False,
     licence: Licence = None,
@@ -197,9 +209,14 @@ def merge(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Merge here and now, with a progress bar: into a folder, or straight to the Hub on a small disk."""
     from blockmerge.engine.devices import check_device
+    from blockmerge.engine.target import Target
 
     with _exit_codes():
         check_device(device)
+        if to is not None and device != "cpu":
+            raise RecipeError(
+                "--device is of a merge into a folder: --to waits for the network, so a GPU gains nothing."
+            )
         if (out is None) == (to is None) or (to is not None and overwrite):
             raise RecipeError("Say where to: --out DIR (with --overwrite to replace it), or --to ORG/NAME on the Hub.")
         if out is not None and (public or pull_request or licence or card):
@@ -207,28 +224,45 @@ def merge(  # noqa: PLR0913 - one for each option
                 "--public, --pull-request, --license and --card are of a merge --to ORG/NAME, or of push."
             )
         if out is not None:
-            _merge_here(recipe, out, overwrite, discard, as_json)
+            _merge_here(recipe, Target(out, overwrite, discard), device, as_json)
             return
         _merge_to(recipe, _wish(to or "", public, pull_request, licence, card), discard, as_json)
 
 
-def _merge_here(recipe: Path, out: Path, overwrite: bool, discard: bool, as_json: bool) -> None:
+def _merge_here(recipe: Path, target: "Target", device: str, as_json: bool) -> None:
     from blockmerge.engine.first_reads import begin_reading
-    from blockmerge.engine.target import Target, check_target
+    from blockmerge.engine.target import check_target
 
     stopped = on_signals()
-    target = Target(out, overwrite, discard)
     made = _plan(recipe)
     check_target(made, target)
-    made = _with_weights(made, out, lambda: bool(stopped), as_json)
+    if device != "cpu":
+        _check_gpu(made, device)  # before a download that may take hours
+    made = _with_weights(made, target.path, lambda: bool(stopped), as_json)
     begin_reading(made)
     # Only now, as whoever is refused need not wait for torch.
     with made_to_last():
+        from blockmerge.engine.gpu import device_for
         from blockmerge.engine.merge import carry_out
 
     with progress_bar(made.nbytes, hidden=as_json) as report:
-        result = carry_out(made, target, report=report, is_cancelled=lambda: False, is_paused=lambda: bool(stopped))
-    _tell_merged({"path": str(out)}, str(out), result, as_json)
+        result = carry_out(
+            *(made, target),
+            report=report,
+            is_cancelled=lambda: False,
+            is_paused=lambda: bool(stopped),
+            device=device_for(made, device),
+        )
+    _tell_merged({"path": str(target.path)}, str(target.path), result, as_json)
+
+
+def _check_gpu(made: "Plan", device: str) -> None:
+    from blockmerge.engine.devices import device_sentence
+
+    with made_to_last():
+        from blockmerge.engine.gpu import device_for
+    device_for(made, device)
+    typer.echo(device_sentence(made.recipe.method, device), err=True)
 
 
 def _merge_to(recipe: Path, wish: Wish, discard: bool, as_json: bool) -> None:

@@ -8,11 +8,13 @@ BlockmergeError
 │   ├── OutputExistsError   the result's folder is there already
 │   ├── HubRefusalError     the Hub has no such thing, or not for this person
 │   │   └── SignInError     a token is missing, has expired, or may not do this
+│   ├── DeviceError         the device that was asked for does not exist, or is not here
 │   ├── SettingsError       an environment variable or a command-line option is wrong
 │   └── JobRequestError     what was asked of a job cannot be done
 ├── RunError                something went wrong while merging (exit 1)
 │   ├── SourceChangedError  an input changed while it was read
 │   ├── StorageError        the disk is full, or refused a read or a write
+│   ├── GpuError            the GPU has too little memory, or failed
 │   ├── HubError            the Hub could not be reached, or failed
 │   ├── VerifyError         the result is not what the plan says
 │   ├── MergeCancelledError somebody asked to stop, and nothing stays
@@ -57,6 +59,10 @@ class SignInError(HubRefusalError):
     pass
 
 
+class DeviceError(InputError):
+    pass
+
+
 class SettingsError(InputError):
     pass
 
@@ -74,6 +80,10 @@ class SourceChangedError(RunError):
 
 
 class StorageError(RunError):
+    pass
+
+
+class GpuError(RunError):
     pass
 
 

@@ -52,7 +52,8 @@ class Method:
     """What a method takes and where its formula is from.
 
     `models` beside the base; `most_models` None is any number. `weight_low` and `weight_high` bound a weight. A random
-    method draws from the recipe's seed. `scope` is what every kernel of it needs, whatever the parameters.
+    method draws from the recipe's seed. `scope` is what every kernel of it needs, whatever the parameters. One that
+    does not gain on a GPU computes as fast as a fast disk delivers (docs/decisions.md has the figures).
     """
 
     name: str
@@ -68,6 +69,7 @@ class Method:
     parameters: tuple[Parameter, ...] = ()
     scope: Scope = Scope.CHUNK
     is_random: bool = False
+    gains_on_gpu: bool = True
 
     @property
     def counts(self) -> str:

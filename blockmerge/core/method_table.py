@@ -16,11 +16,12 @@ def method_table() -> str:
 
 
 def _methods() -> Iterable[str]:
-    yield "| method | models | base | weight | what it does | source |"
-    yield "| --- | --- | --- | --- | --- | --- |"
+    yield "| method | models | base | weight | what it does | GPU | source |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
     for method in METHODS.values():
         counts = method.counts.removesuffix(" models").removesuffix(" model")
-        cells = (f"`{method.name}`", counts, _BASES[method.base], _weight(method), method.description, method.source)
+        told = (method.description, "gains" if method.gains_on_gpu else "no", method.source)
+        cells = (f"`{method.name}`", counts, _BASES[method.base], _weight(method), *told)
         yield f"| {' | '.join(cells)} |"
 
 

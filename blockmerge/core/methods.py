@@ -5,6 +5,7 @@ mergekit's.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from blockmerge.core.method import BaseUse, Method, Parameter, Scope, WeightKind
 
@@ -57,6 +58,7 @@ _ALL = (
         weight_low=-1.0,
         weight_high=2.0,
         parameters=(_NORMALIZE,),
+        gains_on_gpu=False,
     ),
     Method(
         name="slerp",
@@ -65,6 +67,7 @@ _ALL = (
         source="Shoemake 1985, Animating rotation with quaternion curves",
         kind=WeightKind.SHARE,
         most_models=2,
+        gains_on_gpu=False,
     ),
     Method(
         name="nuslerp",
@@ -104,11 +107,14 @@ _ALL = (
             Parameter("tol", 1e-5, "the step, in radians, that ends it"),
         ),
     ),
-    _amount(
-        "task_arithmetic",
-        "Task arithmetic",
-        "The base plus the weighted sum of what each model changed.",
-        "Ilharco et al. 2022, arXiv:2212.04089",
+    replace(
+        _amount(
+            "task_arithmetic",
+            "Task arithmetic",
+            "The base plus the weighted sum of what each model changed.",
+            "Ilharco et al. 2022, arXiv:2212.04089",
+        ),
+        gains_on_gpu=False,
     ),
     _amount(
         "ties",
@@ -221,6 +227,7 @@ _ALL = (
         fewest_models=1,
         most_models=1,
         parameters=(Parameter("t", 1e-4, "up to this distance the model's number is taken whole", per_block=True),),
+        gains_on_gpu=False,
     ),
     Method(
         name="arcee_fusion",
@@ -242,6 +249,7 @@ _ALL = (
         fewest_models=1,
         most_models=1,
         parameters=(Parameter("scale", 1.0, "every number is multiplied by it", low=-1.0, high=2.0, per_block=True),),
+        gains_on_gpu=False,
     ),
 )
 

@@ -1,7 +1,8 @@
-"""What one worker does with a chunk: reads it into its own buffers, and measures or computes it there."""
+"""What one worker does with a chunk: reads it into its own buffers, and measures or computes it at its station."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from blockmerge.core.tensors import DType
 from blockmerge.engine.buffers import Buffer
 from blockmerge.engine.chunks import Chunk, FileRange
 from blockmerge.engine.odd_values import TOO_SMALL, Odd, count, settle_nonfinite
+from blockmerge.engine.stations import PROCESSORS, Device, Processors, Station
 from blockmerge.kernels.in_memory import combine, seen_as, slices
 from blockmerge.kernels.kernel import Kernel, Setting
 
@@ -30,46 +32,106 @@ _WHOLE_NUMBERS: Mapping[torch.dtype, tuple[torch.dtype, type[np.unsignedinteger[
 }
 
 
-class Bench:
-    """One worker's buffers: for every source the bytes of a chunk and the float32 numbers of a slice, and a result."""
+@dataclass(slots=True)
+class _Slot:
+    """Buffers for one chunk: for every source its bytes, and a result."""
 
-    def __init__(self, kernel: Kernel, inputs: Mapping[tuple[str, str], int]) -> None:
+    make: Callable[[], Buffer]
+    sources: list[Buffer] = field(default_factory=list)
+    result: Buffer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.result = self.make()
+
+    def source(self, index: int) -> Buffer:
+        while len(self.sources) <= index:
+            self.sources.append(self.make())
+        return self.sources[index]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A chunk that is computed: `result` is whole once `arrive` has returned, `tensors` are what it is made from.
+
+    `vanished` are the values, slice by slice, that became 0.
+    """
+
+    chunk: Chunk
+    slot: _Slot
+    station: Station
+    tensors: Sequence[Tensor]
+    result: Tensor
+    arrive: Callable[[], None]
+    vanished: Sequence[Tensor] = ()
+
+
+class Bench:
+    """One worker's buffers: a slot for every chunk that may be begun, and the float32 numbers of a slice."""
+
+    def __init__(self, kernel: Kernel, inputs: Mapping[tuple[str, str], int], device: Device = PROCESSORS) -> None:
         self._kernel = kernel
         self._inputs = inputs
-        self._sources: list[Buffer] = []
+        self._station = device.station()
+        self._slice = device.grain.slice if device.grain else None
+        with self._station.at_work():
+            self._slots = deque(_Slot(self._station.buffer) for _ in range(self.waiting + 1))
         self._floats: list[Buffer] = []
-        self._result = Buffer()
+
+    @property
+    def waiting(self) -> int:
+        """How many chunks may be begun and not finished when the next one comes."""
+        return self._station.waiting
 
     def measure(self, chunk: Chunk, setting: Setting, number: int) -> Sequence[Tensor]:
         """The parts of one pass over a chunk, a part for each slice."""
-        measure = self._kernel.measures(setting)[number]
-        tensors = self._read_tensors(chunk)
-        setting = replace(setting, start=chunk.start)
-        return [measure.part(part, now) for part, now in self._slices(tensors, chunk, setting)]
+        measure, station = self._kernel.measures(setting)[number], self._station
+        with station.at_work():
+            tensors = station.bring(self._read_tensors(chunk, self._slots[0]))
+            setting = replace(setting, start=chunk.start)
+            return [measure.part(part, now).cpu() for part, now in self._slices(tensors, chunk, setting)]
 
-    def compute(self, chunk: Chunk, setting: Setting | None) -> tuple[memoryview, Odd]:
-        """The chunk's bytes, and how many values are NaN or Inf that were not copied as such, or became 0."""
+    def begin(self, chunk: Chunk, setting: Setting | None) -> Begun | memoryview:
+        """Compute a chunk, or begin to; the bytes of one that is only copied."""
+        slot = self._slots[0]
+        self._slots.rotate(-1)
         if chunk.action is Action.COPY:
-            return self._read(chunk)[0], {}
-        tensors = self._read_tensors(chunk)
-        pair_into, odd = self._kernel.pair_into, {}
+            return self._read(chunk, slot)[0]
+        # Without a setting the numbers are only rounded, for which no GPU is worth the way.
+        station = self._station if setting else Processors()
+        with station.at_work():
+            return self._computed(chunk, setting, slot, station)
+
+    def finish(self, begun: Begun) -> tuple[memoryview, Odd]:
+        """The chunk's bytes, and how many values are NaN or Inf that were not copied as such, or became 0."""
+        chunk, tensors, result = begun.chunk, begun.tensors, begun.result
+        with begun.station.at_work():
+            begun.arrive()
+            odd = count(torch.cat(list(begun.vanished)), chunk, TOO_SMALL) if begun.vanished else {}
+        if _is_finite(result):
+            return _bytes_of(result), odd
+        if result is tensors[0]:
+            result = begun.slot.result.tensor(chunk.nbytes, _torch(chunk)).copy_(result)
+            tensors = self._read_tensors(chunk, begun.slot)
+        result, nonfinite = settle_nonfinite(tensors, result, chunk)
+        return _bytes_of(result), odd | nonfinite
+
+    def _computed(self, chunk: Chunk, setting: Setting | None, slot: _Slot, station: Station) -> Begun:
+        read = self._read_tensors(chunk, slot)
+        tensors = station.bring(read)
+        pair_into = self._kernel.pair_into
+        vanished: Sequence[Tensor] = ()
         if setting and pair_into and len(tensors) == 2 and all(tensor.dtype is _torch(chunk) for tensor in tensors):
             result = tensors[0]  # in place, as less memory is quicker
             pair_into(tensors, setting, result)
         else:
-            result = self._result.tensor(chunk.nbytes, _torch(chunk))
-            odd = self._blend(tensors, chunk, setting, result)
-        if _is_finite(result):
-            return _bytes_of(result), odd
-        if result is tensors[0]:
-            result = self._result.tensor(chunk.nbytes, _torch(chunk)).copy_(result)
-            tensors = self._read_tensors(chunk)
-        result, nonfinite = settle_nonfinite(tensors, result, chunk)
-        return _bytes_of(result), odd | nonfinite
+            result = station.room(slot.result, chunk.nbytes, _torch(chunk))
+            vanished = self._blend(tensors, chunk, setting, result)
+        home, arrive = station.send_home(result, slot.result)
+        return Begun(chunk, slot, station, read, home, arrive, vanished)
 
     def _blend(
         self, tensors: Sequence[Tensor], chunk: Chunk, setting: Setting | None, result: Tensor
-    ) -> dict[tuple[str, str], int]:
+    ) -> Sequence[Tensor]:
         """Fill `result`; what of it became 0, where float16 is written that was none before."""
         may_vanish = chunk.dtype is DType.FLOAT16 and any(source.dtype is not chunk.dtype for source in chunk.sources)
         vanished: list[Tensor] = []
@@ -80,7 +142,7 @@ class Bench:
             if may_vanish:
                 vanished.append((result[begin:end] == 0) & (part != 0))
             begin = end
-        return count(torch.cat(vanished), chunk, TOO_SMALL) if vanished else {}
+        return vanished
 
     def _blended(self, tensors: Sequence[Tensor], chunk: Chunk, setting: Setting | None) -> Iterator[Tensor]:
         """The chunk's values in order, before they are rounded."""
@@ -96,17 +158,19 @@ class Bench:
     ) -> Iterator[tuple[list[Tensor], Setting]]:
         """The chunk's sources in float32, slice by slice, as the kernel sees them."""
         seen = [seen_as(tensor, chunk.scope, chunk.step.shape) for tensor in tensors]
-        for part, now in slices(seen, setting, chunk.scope):
+        for part, now in slices(seen, setting, chunk.scope, self._slice):
             yield [self._as_float(index, tensor) for index, tensor in enumerate(part)], now
 
     def _as_float(self, index: int, tensor: Tensor) -> Tensor:
         if tensor.dtype is torch.float32:
             return tensor
-        floats = _nth(self._floats, index).tensor(4 * tensor.numel(), torch.float32)
+        while len(self._floats) <= index:
+            self._floats.append(Buffer())
+        floats = self._station.room(self._floats[index], 4 * tensor.numel(), torch.float32)
         return floats.view(tensor.shape).copy_(tensor)
 
-    def _read(self, chunk: Chunk) -> list[memoryview]:
-        views = [_nth(self._sources, index).bytes(source.nbytes) for index, source in enumerate(chunk.sources)]
+    def _read(self, chunk: Chunk, slot: _Slot) -> list[memoryview]:
+        views = [slot.source(index).bytes(source.nbytes) for index, source in enumerate(chunk.sources)]
         for view, source in zip(views, chunk.sources, strict=True):
             self._fill(view, source)
         return views
@@ -128,18 +192,12 @@ class Bench:
                 tensor.copy_(torch.frombuffer(raw, dtype=TORCH_DTYPES[part.dtype]))
             start = end
 
-    def _read_tensors(self, chunk: Chunk) -> list[Tensor]:
-        self._read(chunk)
+    def _read_tensors(self, chunk: Chunk, slot: _Slot) -> list[Tensor]:
+        self._read(chunk, slot)
         return [
             buffer.tensor(source.nbytes, TORCH_DTYPES[source.dtype])
-            for buffer, source in zip(self._sources, chunk.sources, strict=False)
+            for buffer, source in zip(slot.sources, chunk.sources, strict=False)
         ]
-
-
-def _nth(buffers: list[Buffer], index: int) -> Buffer:
-    while len(buffers) <= index:
-        buffers.append(Buffer())
-    return buffers[index]
 
 
 def _torch(chunk: Chunk) -> torch.dtype:

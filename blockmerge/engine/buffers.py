@@ -24,9 +24,13 @@ def keep_freed_memory() -> None:
 
 
 class Buffer:
-    """Bytes on the processor, seen as a memoryview to read into and as numbers of any dtype to compute with."""
+    """Bytes on the processor, seen as a memoryview to read into and as numbers of any dtype to compute with.
 
-    def __init__(self) -> None:
+    One that is `pinned` stays where it is in the machine's memory, so that a GPU fetches from it while others work.
+    """
+
+    def __init__(self, pinned: bool = False) -> None:
+        self._pinned = pinned
         self._reserve(SMALLEST)
 
     def bytes(self, nbytes: int) -> memoryview:
@@ -40,5 +44,5 @@ class Buffer:
         return self._raw[:nbytes].view(dtype)
 
     def _reserve(self, nbytes: int) -> None:
-        self._raw = torch.empty(nbytes, dtype=torch.uint8)
+        self._raw = torch.empty(nbytes, dtype=torch.uint8, pin_memory=self._pinned)
         self._view = self._raw.numpy().data

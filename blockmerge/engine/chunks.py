@@ -19,6 +19,14 @@ CHUNK = 1 << 20  # bytes of the result; 0.5 to 1 MiB stays in a core's own cache
 
 
 @dataclass(frozen=True, slots=True)
+class Grain:
+    """How finely the work is cut: bytes of the result that a chunk has, elements that a kernel sees at once."""
+
+    chunk: int
+    slice: int
+
+
+@dataclass(frozen=True, slots=True)
 class FileRange:
     """Bytes of one input file; `file` is (model key, shard name).
 
@@ -87,16 +95,19 @@ class Chunk:
         return self.start * self.dtype.bits // 8 + self.nbytes
 
 
-def chunks_of(shard: OutputShard, data_start: int, method: str = "linear") -> Iterator[Chunk]:
+def chunks_of(
+    shard: OutputShard, data_start: int, method: str = "linear", grain: Grain | None = None
+) -> Iterator[Chunk]:
     """The chunks of one shard in the order of their bytes; neighbours that read, compute and write alike are joined.
 
-    `data_start` is where the first tensor's bytes begin in the shard.
+    `data_start` is where the first tensor's bytes begin in the shard. Without a `grain` it is that of the processors.
     """
+    grain = grain or _fine()
     held: list[Chunk] = []
     offset = data_start
     for step in shard.steps:
-        for chunk in chunks_of_step(shard.name, step, offset, method):
-            if held and not _can_join(held, chunk, method):
+        for chunk in chunks_of_step(shard.name, step, offset, method, grain):
+            if held and not _can_join(held, chunk, method, grain.chunk):
                 yield _join(held)
                 held = []
             held.append(chunk)
@@ -105,10 +116,14 @@ def chunks_of(shard: OutputShard, data_start: int, method: str = "linear") -> It
         yield _join(held)
 
 
-def chunks_of_step(file: str, step: Step, offset: int, method: str) -> Iterator[Chunk]:
+def _fine() -> Grain:
+    return Grain(CHUNK, SLICE)
+
+
+def chunks_of_step(file: str, step: Step, offset: int, method: str, grain: Grain | None = None) -> Iterator[Chunk]:
     """The chunks of one tensor that begins at `offset` of its shard, before any are joined."""
     scope = METHODS[method].scope_for(step.parameters) if step.action is Action.BLEND else Scope.CHUNK
-    size = _size(step, scope)
+    size = _size(step, scope, grain or _fine())
     for start in range(0, step.nbytes, size):
         nbytes = min(size, step.nbytes - start)
         first, count = start * 8 // step.dtype.bits, nbytes * 8 // step.dtype.bits
@@ -116,8 +131,13 @@ def chunks_of_step(file: str, step: Step, offset: int, method: str) -> Iterator[
             _gathered(step, number, first, count) if step.rows else _range(source, first, count)
             for number, source in enumerate(step.sources)
         )
-        pieces = (Piece(step.name, start // BLOCK, nbytes),) if scope is Scope.CHUNK else ()
+        pieces = _pieces(step.name, start, nbytes) if scope is Scope.CHUNK else ()
         yield Chunk(file, offset + start, nbytes, step, first, scope, sources, pieces)
+
+
+def _pieces(name: str, start: int, nbytes: int) -> tuple[Piece, ...]:
+    """The digest blocks of so many bytes of a tensor; `start` is where one of them begins."""
+    return tuple(Piece(name, (start + begin) // BLOCK, min(BLOCK, nbytes - begin)) for begin in range(0, nbytes, BLOCK))
 
 
 def _range(source: Source, first: int, count: int) -> FileRange:
@@ -149,23 +169,23 @@ def _gathered(step: Step, number: int, first: int, count: int) -> FileRange:
     return FileRange(parts[0].file, parts[0].offset, count * dtype.bits // 8, dtype, tuple(parts))
 
 
-def _size(step: Step, scope: Scope) -> int:
-    """Bytes of the result that one chunk of a tensor has: a digest block, as many rows as a slice holds, or all."""
+def _size(step: Step, scope: Scope, grain: Grain) -> int:
+    """Bytes of the result that one chunk of a tensor has: digest blocks, as many rows as a slice holds, or all."""
     if scope is Scope.CHUNK:
-        return BLOCK
+        return max(1, grain.chunk // BLOCK) * BLOCK
     if scope is Scope.TENSOR:
         return max(step.nbytes, 1)
     width = max(1, row_length(step.shape))
-    return max(1, SLICE // width) * width * step.dtype.bits // 8
+    return max(1, grain.slice // width) * width * step.dtype.bits // 8
 
 
-def _can_join(held: Sequence[Chunk], chunk: Chunk, method: str) -> bool:
+def _can_join(held: Sequence[Chunk], chunk: Chunk, method: str, most: int) -> bool:
     first, last = held[0], held[-1]
     if not _are_alike(last.step, chunk.step) or not (last.pieces and chunk.pieces) or last.step.rows:
         return False
     if last.action is Action.BLEND and not KERNELS[method].is_pointwise and last.step is not chunk.step:
         return False
-    if chunk.offset + chunk.nbytes - first.offset > CHUNK:
+    if chunk.offset + chunk.nbytes - first.offset > most:
         return False
     return all(
         (own.file, own.dtype, own.offset + own.nbytes) == (new.file, new.dtype, new.offset)

@@ -27,6 +27,7 @@ from blockmerge.engine.pickled import open_tensors
 from blockmerge.engine.read_ahead import ahead
 from blockmerge.engine.resume import Outputs, clear, finished_units
 from blockmerge.engine.schedule import Schedule
+from blockmerge.engine.stations import PROCESSORS, Device
 from blockmerge.engine.syncing import Syncer
 from blockmerge.engine.target import Target, check_target, locked_shard, part_folder, publish
 from blockmerge.engine.units import units_of
@@ -64,6 +65,7 @@ def carry_out(  # noqa: PLR0913 - how it is watched and stopped belongs to the c
     threads: int = 2,
     check: Check = lambda *_: (),
     parts: Iterable[int] | None = None,
+    device: Device = PROCESSORS,
 ) -> Result:
     """Write the merged checkpoint of `plan` under `target.path`, whole and verified, or not at all.
 
@@ -76,6 +78,7 @@ def carry_out(  # noqa: PLR0913 - how it is watched and stopped belongs to the c
     VerifyError afterwards. After a cancel nothing stays; target.part_folder says when something does.
     """
     watch = Watch(report, is_cancelled, is_paused)
+    means = Means(threads, device)
     with watch.timed("check"):
         report(Progress(Stage.CHECK, 0, plan.nbytes))
         for checkpoint in plan.checkpoints.values():
@@ -83,20 +86,20 @@ def carry_out(  # noqa: PLR0913 - how it is watched and stopped belongs to the c
         check_target(plan, target)
         check_disk(plan, target.path)
         check_memory(loaded_whole(plan))
-    identity = identity_of(plan, torch.__version__, processor())
+    identity = identity_of(plan, torch.__version__, processor(device))
     with part_folder(target, identity) as journal:
         clear(target.partial, {shard.name for shard in plan.shards})
         if parts is not None:
             with ExitStack() as stack:
                 Outputs(plan, plan.shards, target.partial, stack)
             for number in parts:
-                _merge_part(plan, plan.shards[number], target.partial, watch, threads)
-        tally = _merge(plan, plan.shards, target.partial, journal, watch, threads)
+                _merge_part(plan, plan.shards[number], target.partial, watch, means)
+        tally = _merge(plan, plan.shards, target.partial, journal, watch, means)
         with watch.timed("sync"):
             warnings = judge(plan, tally.odd)
             for checkpoint in plan.checkpoints.values():
                 check_unchanged(checkpoint)
-            manifest = manifest_of(plan, tally)
+            manifest = manifest_of(plan, tally, device)
             write_side_files(plan, target.partial)
             write_index(plan, target.partial)
             write_manifest(target.partial, manifest)
@@ -108,21 +111,29 @@ def carry_out(  # noqa: PLR0913 - how it is watched and stopped belongs to the c
     return Result(target.path, manifest.result_digest, plan.nbytes, watch.seconds, warnings)
 
 
-def carry_out_parts(plan: Plan, target: Target, parts: Iterable[int], *, report: Report, threads: int = 2) -> None:
+def carry_out_parts(  # noqa: PLR0913 - as above
+    plan: Plan,
+    target: Target,
+    parts: Iterable[int],
+    *,
+    report: Report,
+    threads: int = 2,
+    device: Device = PROCESSORS,
+) -> None:
     """Merge these shards into the part folder of somebody else who carries out the same plan, until `parts` ends.
 
     A kill costs no more than the units at work. Raises OutputExistsError where nobody carries out just the same plan,
     and what carry_out raises.
     """
-    if read_identity(target.partial) != identity_of(plan, torch.__version__, processor()):
+    if read_identity(target.partial) != identity_of(plan, torch.__version__, processor(device)):
         raise OutputExistsError(
             f"{target.partial} is no part folder of this merge as this machine sees it. Let all workers share the "
-            "folder and the models, and have the same versions and the same kind of processor."
+            "folder and the models, and have the same versions and the same kind of processor and GPU."
         )
-    watch = Watch(report, lambda: False, lambda: False)
+    watch, means = Watch(report, lambda: False, lambda: False), Means(threads, device)
     try:
         for number in parts:
-            _merge_part(plan, plan.shards[number], target.partial, watch, threads)
+            _merge_part(plan, plan.shards[number], target.partial, watch, means)
     except OSError as error:
         raise disk_failure(f"{target.partial} could not be written", error) from error
 
@@ -149,7 +160,15 @@ class Watch:
             raise MergePausedError("The merge was stopped. Started again, it goes on from what is finished.")
 
 
-def _merge_part(plan: Plan, shard: OutputShard, partial: Path, watch: Watch, threads: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Means:
+    """Who does the work: so many threads, each with a station of this device."""
+
+    threads: int
+    device: Device
+
+
+def _merge_part(plan: Plan, shard: OutputShard, partial: Path, watch: Watch, means: Means) -> None:
     def keep_waiting() -> None:
         watch.report(Progress(Stage.MERGE, 0, shard.nbytes, "an earlier attempt is still at work"))
         watch.stop_if_asked()
@@ -159,14 +178,14 @@ def _merge_part(plan: Plan, shard: OutputShard, partial: Path, watch: Watch, thr
             return
         with Journal(partial, shard.name) as journal:
             if journal.is_new:
-                journal.begin(identity_of(plan, torch.__version__, processor()))
-            _merge(plan, (shard,), partial, journal, watch, threads)
+                journal.begin(identity_of(plan, torch.__version__, processor(means.device)))
+            _merge(plan, (shard,), partial, journal, watch, means)
             journal.sync()
         note_whole(partial, shard.name)
 
 
 def _merge(  # noqa: PLR0913 - what, where, and how it is watched
-    plan: Plan, shards: Sequence[OutputShard], partial: Path, journal: Journal, watch: Watch, threads: int
+    plan: Plan, shards: Sequence[OutputShard], partial: Path, journal: Journal, watch: Watch, means: Means
 ) -> Tally:
     with ExitStack() as stack:
         with watch.timed("merge"):
@@ -174,16 +193,17 @@ def _merge(  # noqa: PLR0913 - what, where, and how it is watched
             outputs = Outputs(plan, shards, partial, stack)
             syncer = stack.enter_context(Syncer())
             finished = finished_units(plan, partial, outputs, watch.stop_if_asked)
+            grain = means.device.grain
             left = {name: start for name, start in outputs.starts.items() if not is_whole(partial, name)}
-            units = (unit for unit in units_of(plan, left) if unit.key not in finished)
+            units = (unit for unit in units_of(plan, left, grain) if unit.key not in finished)
             kernel = KERNELS[plan.recipe.method]
-            schedule = Schedule(plan.recipe.method, kernel, plan.recipe.base is not None, plan.recipe.seed)
+            schedule = Schedule(plan.recipe.method, kernel, plan.recipe.base is not None, plan.recipe.seed, grain)
             files = OpenFiles(inputs, outputs.handles, syncer)
-            crew = Crew(ahead(schedule.jobs(units), inputs), files, kernel, journal)
+            crew = Crew(ahead(schedule.jobs(units), inputs), files, kernel, journal, means.device)
             for record in finished.values():
                 crew.tally.add(record)
             total = sum(shard.nbytes for shard in shards)
-            work(plan, total, crew, watch, threads)
+            work(plan, total, crew, watch, means.threads)
             watch.report(Progress(Stage.MERGE, total, total))
         with watch.timed("sync"):
             syncer.finish(outputs.handles.values(), watch.stop_if_asked)
@@ -224,13 +244,13 @@ def open_inputs(
     return handles
 
 
-def manifest_of(plan: Plan, tally: Tally) -> Manifest:
+def manifest_of(plan: Plan, tally: Tally, device: Device = PROCESSORS) -> Manifest:
     counts = count_blocks(plan.steps)
     return Manifest(
         version=__version__,
         recipe=plan.canonical,
         torch=torch.__version__,
-        processor=processor(),
+        processor=processor(device),
         tensors={
             step.name: TensorEntry(
                 step.dtype,
@@ -243,6 +263,7 @@ def manifest_of(plan: Plan, tally: Tally) -> Manifest:
     )
 
 
-def processor() -> str:
-    """What torch's arithmetic may depend on in the last bit: the machine type and torch's own choice of kernels."""
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+def processor(device: Device = PROCESSORS) -> str:
+    """What arithmetic may depend on in the last bit: the machine type, torch's own choice of kernels, the GPU."""
+    own = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    return f"{own}, {device.name}" if device.name else own

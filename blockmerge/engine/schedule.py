@@ -12,7 +12,7 @@ from threading import Condition, Event
 from torch import Tensor
 
 from blockmerge.core.plan import Action, Step
-from blockmerge.engine.chunks import Chunk, chunks_of_step
+from blockmerge.engine.chunks import Chunk, Grain, chunks_of_step
 from blockmerge.engine.units import Unit
 from blockmerge.kernels.kernel import Kernel, Measure, Setting, add_parts
 from blockmerge.kernels.random_numbers import key_of
@@ -81,6 +81,7 @@ class Schedule:
     kernel: Kernel
     has_base: bool
     seed: int
+    grain: Grain | None = None
 
     def jobs(self, units: Iterable[Unit]) -> Iterator[Job]:
         tasks: dict[str, Task] = {}
@@ -102,7 +103,7 @@ class Schedule:
         setting = self._setting(step)
         measures = self.kernel.measures(setting)
         begin = chunk.offset - chunk.start * step.dtype.bits // 8
-        chunks = tuple(chunks_of_step(chunk.file, step, begin, self.method)) if measures else ()
+        chunks = tuple(chunks_of_step(chunk.file, step, begin, self.method, self.grain)) if measures else ()
         return Task(setting, measures, chunks)
 
     def _setting(self, step: Step) -> Setting:

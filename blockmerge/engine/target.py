@@ -16,6 +16,7 @@ from blockmerge.core.plan import Plan
 from blockmerge.engine.journal import JOURNAL, Journal, count_units, read_identity
 from blockmerge.errors import (
     BlockmergeError,
+    GpuError,
     HubError,
     HubRefusalError,
     MergePausedError,
@@ -108,8 +109,9 @@ def part_folder(target: Target, identity: Mapping[str, object], *, is_temporary:
     """The locked part folder and its journal, new or taken up from an attempt at the merge with this identity.
 
     On the way out it is removed unless it was published, or can be taken up again: after a pause, a full disk, a
-    failure of the Hub or a crash, if any unit was finished. One that `is_temporary` never becomes the result. Raises
-    OutputExistsError where it is of another merge, and StorageError for what the system refuses meanwhile.
+    failure of the Hub or of the GPU, or a crash, if any unit was finished. One that `is_temporary` never becomes the
+    result. Raises OutputExistsError where it is of another merge, and StorageError for what the system refuses
+    meanwhile.
     """
     try:
         with _locked(target, identity, is_temporary) as journal:
@@ -199,16 +201,27 @@ def _refuse_left_over(target: Target, identity: Mapping[str, object]) -> None:
         return
     is_untouched = found is None and names <= {LOCK, JOURNAL}  # killed before it had done anything
     if not is_untouched and found != identity:
-        why = " with other models, another recipe or another version" if found else ""
         raise OutputExistsError(
-            f"{target.partial} is left from a merge that did not finish{why}. "
+            f"{target.partial} is left from a merge that did not finish{_difference(found, identity)}. "
             "Add --discard to delete it and start anew."
         )
 
 
+def _difference(found: Mapping[str, object] | None, identity: Mapping[str, object]) -> str:
+    """What is another merge about the one with the identity that was found."""
+    if found is None:
+        return ""
+    if {**found, "processor": identity["processor"]} == identity:
+        return (
+            f" and was computed by {found['processor']}; here it would be {identity['processor']}, "
+            "which may round the last bit otherwise"
+        )
+    return " with other models, another recipe or another version"
+
+
 def _can_go_on(error: BaseException) -> bool:
     """Whether the same merge may come further next time: what else the engine says would be said again."""
-    again = MergePausedError | StorageError | HubError | HubRefusalError
+    again = MergePausedError | StorageError | GpuError | HubError | HubRefusalError
     return isinstance(error, again) or not isinstance(error, BlockmergeError)
 
 

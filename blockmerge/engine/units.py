@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from blockmerge.checkpoints.manifest import BLOCK
 from blockmerge.core.plan import Plan
-from blockmerge.engine.chunks import Chunk, chunks_of
+from blockmerge.engine.chunks import Chunk, Grain, chunks_of
 from blockmerge.engine.journal import UnitKey
 
 UNIT = 256 * 10**6  # bytes of the result
@@ -41,16 +41,17 @@ class Unit:
         return tuple((name, *run) for name, run in runs.items())
 
 
-def units_of(plan: Plan, starts: Mapping[str, int]) -> Iterator[Unit]:
+def units_of(plan: Plan, starts: Mapping[str, int], grain: Grain | None = None) -> Iterator[Unit]:
     """The units of some shards of a plan, in the order of their bytes; `starts` says where the data of each begins.
 
-    Equal plans have equal units. A unit is larger than UNIT only where rows leave no digest block's end to cut at.
+    Equal plans have equal units, where the grain is equal. A unit is larger than UNIT only where rows leave no digest
+    block's end to cut at.
     """
     for shard in (shard for shard in plan.shards if shard.name in starts):
         number = 0
         held: list[Chunk] = []
         nbytes = 0
-        for chunk in chunks_of(shard, starts[shard.name], plan.recipe.method):
+        for chunk in chunks_of(shard, starts[shard.name], plan.recipe.method, grain):
             if held and held[-1].ends_block and nbytes + chunk.nbytes > UNIT:
                 yield Unit(number, tuple(held))
                 number, held, nbytes = number + 1, [], 0

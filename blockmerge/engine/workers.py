@@ -1,5 +1,6 @@
 """The threads of a merge: each takes a job, reads it into its own buffers, computes, writes and digests it."""
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -10,12 +11,13 @@ import torch
 
 from blockmerge.checkpoints.files import write_all
 from blockmerge.checkpoints.manifest import block_digest, read_blocks
-from blockmerge.engine.bench import Bench
+from blockmerge.engine.bench import Begun, Bench
 from blockmerge.engine.buffers import keep_freed_memory
 from blockmerge.engine.chunks import Chunk
 from blockmerge.engine.journal import Journal, UnitKey, UnitRecord
 from blockmerge.engine.odd_values import Odd
 from blockmerge.engine.schedule import Job
+from blockmerge.engine.stations import PROCESSORS, Device
 from blockmerge.engine.syncing import Syncer
 from blockmerge.engine.units import Unit
 from blockmerge.kernels.kernel import Kernel
@@ -63,12 +65,15 @@ class OpenFiles:
 class Crew:
     """Worker threads over one iterable of jobs. An error in one stops them all and is raised by `wait`."""
 
-    def __init__(self, jobs: Iterable[Job], files: OpenFiles, kernel: Kernel, journal: Journal) -> None:
+    def __init__(
+        self, jobs: Iterable[Job], files: OpenFiles, kernel: Kernel, journal: Journal, device: Device = PROCESSORS
+    ) -> None:
         self.tally = Tally()
         self._jobs = iter(jobs)
         self._files = files
         self._kernel = kernel
         self._journal = journal
+        self._device = device
         self._open: dict[UnitKey, _Open] = {}
         self._stop = Event()
         self._work: list[Future[None]] = []
@@ -96,29 +101,34 @@ class Crew:
         # thread, as a product of two vectors that is the first thing in a thread would be added up by two, and so in
         # another order.
         torch.set_num_threads(1)
-        bench = Bench(self._kernel, self._files.inputs)
+        bench = Bench(self._kernel, self._files.inputs, self._device)
+        begun: deque[tuple[Job, Begun | memoryview]] = deque()
         with ExitStack() as on_error:
             on_error.callback(self._stop.set)  # the others may wait for what will never be measured
-            while (job := self._take()) is not None and self._do(bench, job):
-                pass
+            while (job := self._take()) is not None and self._is_due(job):
+                if job.task is not None and job.measure is not None:
+                    job.task.add(bench.measure(job.chunk, job.task.setting, job.measure))
+                    continue
+                begun.append((job, bench.begin(job.chunk, job.setting)))
+                while len(begun) > bench.waiting:
+                    self._finish(bench, *begun.popleft())
+            while begun and not self._stop.is_set():
+                self._finish(bench, *begun.popleft())
             on_error.pop_all()
 
-    def _do(self, bench: Bench, job: Job) -> bool:
-        """False when the work was stopped."""
-        task = job.task
-        if task is not None:
-            passes = len(task.measures) if job.measure is None else job.measure
-            if not task.wait_for(passes, self._stop):
-                return False
-            if job.measure is not None:
-                task.add(bench.measure(job.chunk, task.setting, job.measure))
-                return True
-        self._finish(bench, job)
-        return True
+    def _is_due(self, job: Job) -> bool:
+        """True once everything is measured that this job needs; False when the work was stopped.
 
-    def _finish(self, bench: Bench, job: Job) -> None:
+        Nobody waits for a chunk that is begun, so this thread may hold some meanwhile.
+        """
+        task = job.task
+        if task is None:
+            return True
+        return task.wait_for(len(task.measures) if job.measure is None else job.measure, self._stop)
+
+    def _finish(self, bench: Bench, job: Job, begun: Begun | memoryview) -> None:
         chunk = job.chunk
-        result, odd = bench.compute(chunk, None if job.task is None else job.task.setting)
+        result, odd = (begun, {}) if isinstance(begun, memoryview) else bench.finish(begun)
         write_all(self._files.outputs[chunk.file], result, chunk.offset)
         digests: dict[tuple[str, int], bytes] = {}
         start = 0

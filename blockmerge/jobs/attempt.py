@@ -58,7 +58,9 @@ class Attempt:
         job = self.job
         # This machine's token is its owner's: nobody else's job may read with it.
         return Request(
-            job.recipe, job.out, self.again, memory, job.owner == LOCAL, self.token, self.split_from, wish=job.wish
+            *(job.recipe, job.out, self.again, memory, job.owner == LOCAL, self.token, self.split_from),
+            device=job.device,
+            wish=job.wish,
         )
 
     def _merge(self, lead: Lead, request: Request) -> Ending | Died:

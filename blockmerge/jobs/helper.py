@@ -59,7 +59,9 @@ class Helper:
         share = Share(parts, self.worker, self.take_process(), part)
         try:
             job = self.store.get(part.job)
-            share.process.begin(Request(job.recipe, job.out, True, self.memory, helps=True), _LOG.warning)
+            share.process.begin(
+                Request(job.recipe, job.out, True, self.memory, helps=True, device=job.device), _LOG.warning
+            )
             share.process.order(part.number)
             ending = self._work(share, job.id)
         finally:

@@ -49,6 +49,7 @@ def asked_for(job: NewJob) -> dict[str, object]:
         "nbytes": job.nbytes,
         "wish": asdict(job.wish) if job.wish else None,
         "stays_home": job.wish is not None,  # to write to the Hub takes a token
+        "device": job.device,
     }
 
 

@@ -15,7 +15,7 @@ def fits_beside(job: Job, free: int | None = None) -> bool:
     """Whether the job's merge fits into `free` bytes of memory, or into what is free now; an unplannable one does."""
     try:
         recipe = parse_recipe(job.recipe)
-        need = estimate(make_plan(recipe, open_models(recipe.references)), job.out).memory
+        need = estimate(make_plan(recipe, open_models(recipe.references)), job.out, job.device).memory
     except BlockmergeError:
         return True  # the merge process says why
     return need + RESERVE <= (memory_here().free if free is None else free)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 from blockmerge.core.progress import Progress
+from blockmerge.engine.devices import Found
 from blockmerge.engine.loading import Asked
 from blockmerge.jobs.messages import (
     CANCEL,
@@ -35,10 +36,12 @@ class Died:
 class MergeProcess:
     """One process for one merge. Close it: that ends the process, whatever it is doing.
 
-    Its questions are passed on to `transformers`, which serves one process after the other.
+    Its questions are passed on to `transformers`, which serves one process after the other. `found` is the GPU that it
+    sees, once it has torch.
     """
 
     def __init__(self, environ: Mapping[str, str], transformers: Asked) -> None:
+        self.found: Found | None = None
         self._transformers = transformers
         self._process = start_python("blockmerge.jobs.run", environ, answers=True, complains=True)
         self._messages: SimpleQueue[Progress | Split | PartDone | Ending | Died] = SimpleQueue()
@@ -104,6 +107,8 @@ class MergeProcess:
         if isinstance(message, Question):
             # In a thread of its own: news of the process come meanwhile, that of its death among them.
             threading.Thread(target=self._answer, args=[message], daemon=True).start()
+        elif isinstance(message, Found):
+            self.found = message
         else:
             self._messages.put(message)
 

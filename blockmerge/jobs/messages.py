@@ -6,6 +6,7 @@ from pathlib import Path
 
 from blockmerge.core.progress import Progress, Stage
 from blockmerge.core.wish import Wish
+from blockmerge.engine.devices import CPU, Found
 from blockmerge.engine.loading import Loading
 
 # All that a worker says after its request: stop and keep what is finished, or stop and leave nothing.
@@ -20,8 +21,8 @@ class Request:
     `memory` are the bytes that the process may take for itself, None as many as there are. The Hub is asked with
     `token`; where there is none, `as_owner` with this machine's own, and otherwise as somebody without one. A result of
     `split_from` bytes or more is merged part by part, as the worker orders, since others may merge parts of it.
-    `helps`: no more than that, parts of a job that another worker carries out. With a `wish` the result goes straight
-    to the Hub, and nothing is made at `out`.
+    `helps`: no more than that, parts of a job that another worker carries out. `device` is where it is computed. With
+    a `wish` the result goes straight to the Hub, and nothing is made at `out`.
     """
 
     recipe: str
@@ -32,6 +33,7 @@ class Request:
     token: str | None = field(default=None, repr=False)
     split_from: int | None = None
     helps: bool = False
+    device: str = CPU
     wish: Wish | None = None
 
 
@@ -79,7 +81,7 @@ class PartDone:
 
 
 Ending = MergeDone | MergeFailed | MergeStopped
-Message = Progress | Question | Split | PartDone | Ending
+Message = Progress | Question | Split | PartDone | Found | Ending
 
 
 def encode_request(request: Request) -> bytes:
@@ -120,6 +122,8 @@ def encode_message(message: Message) -> bytes:
             return _line({"split": message.sizes})
         case PartDone():
             return _line({"part_done": True})
+        case Found():
+            return _line({"found": asdict(message)})
         case MergeDone():
             return _line({"done": asdict(message)})
         case MergeFailed():
@@ -138,6 +142,8 @@ def decode_message(line: bytes) -> Message:
         return Split(tuple(value))
     if kind == "part_done":
         return PartDone()
+    if kind == "found":
+        return Found(**value)
     if kind == "done":
         return MergeDone(**{**value, "warnings": tuple(value["warnings"])})
     return MergeFailed(**value) if kind == "failed" else MergeStopped()

@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping
 
 import sqlalchemy as sa
 
-from blockmerge.jobs.page import SILENCE
 from blockmerge.jobs.states import JobState
-from blockmerge.jobs.tables import JOBS, PROGRESS, WORKERS, Database
+from blockmerge.jobs.tables import JOBS, PROGRESS, SILENCE, WORKERS, Database
 
 
 def metrics_text(database: Database) -> str:

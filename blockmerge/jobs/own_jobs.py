@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from blockmerge.core.describe import size_text
+from blockmerge.engine.devices import CPU, CUDA, DEVICES, used_device
 from blockmerge.errors import JobRequestError
 from blockmerge.jobs.homes import home_of
 from blockmerge.jobs.line import TAKEN, asked_for, change_places, next_turn, put_in_line
@@ -42,6 +43,26 @@ class OwnJobs:
         """The last 200 lines, secrets masked."""
         return self.store.read_log(self.get(job_id).id)
 
+    def device_for(self, method: str, device: str) -> str:
+        """Where a method is computed when this device is asked for. Raises JobRequestError where none has it."""
+        self.check_device(device)
+        return used_device(method, device)
+
+    def check_device(self, device: str) -> None:
+        """Raises JobRequestError where no worker has this device."""
+        found = self.store.find_gpu() if device == CUDA else None
+        if device not in DEVICES:
+            raise JobRequestError(f"device {device[:40]}: there is no such device. Use {CPU} or {CUDA}.")
+        if device == CUDA and found is None:
+            raise JobRequestError(
+                f"device {CUDA}: no worker has said yet whether it has a GPU. Try again in a moment, or use {CPU}."
+            )
+        if found is not None and not found.gpu:
+            raise JobRequestError(
+                f"device {CUDA}: no worker has a GPU ({found.why}). Merge on the processors (device {CPU}), or start a "
+                "worker where there is a GPU."
+            )
+
     def add(self, job: NewJob) -> int:
         """Put a job in line and return its number. Raises JobRequestError: its name is taken, or a limit reached."""
         return self.add_many([job])[0]
@@ -49,6 +70,7 @@ class OwnJobs:
     def add_many(self, jobs: Sequence[NewJob]) -> tuple[int, ...]:
         """All of them, or none."""
         for job in jobs:
+            self.check_device(job.device)
             refuse_taken(job.out)
             refuse_left_over(job.out)
         with self.store.database.alone() as connection:
@@ -94,6 +116,7 @@ class OwnJobs:
         job = self.get(job_id)
         if job.state not in REPEATABLE:
             raise JobRequestError(f"Job {job_id} is {job.state}: only a job that failed or was cancelled can go on.")
+        self.check_device(job.device)
         with self.store.database.alone() as connection:
             self._check_limits(connection, 1, job.nbytes)
             values = {
@@ -124,7 +147,10 @@ class OwnJobs:
         out = free_name(job.out, taken)
         nbytes = 0 if job.wish else job.nbytes
         return self.add(
-            NewJob(out.name, job.recipe, out, job.models, job.weights, job.shape, self.owner, nbytes, wish=job.wish)
+            NewJob(
+                *(out.name, job.recipe, out, job.models, job.weights, job.shape, self.owner, nbytes, job.device),
+                wish=job.wish,
+            ),
         )
 
     def cancel(self, job_id: int) -> None:

@@ -8,9 +8,7 @@ import sqlalchemy as sa
 
 from blockmerge.jobs.line import places
 from blockmerge.jobs.states import Job, JobState
-from blockmerge.jobs.tables import IS_LIVE, IS_WAITING, JOBS, ROWS, WORKERS, Database, job_of
-
-SILENCE = 10.0  # seconds without a beat after which a worker counts as gone
+from blockmerge.jobs.tables import IS_LIVE, IS_WAITING, JOBS, ROWS, SILENCE, WORKERS, Database, job_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 dbos knows nothing of a job but its number and attempt; everything else is in the Store.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 from dbos import DBOS, SetEnqueueOptions, SetWorkflowID, WorkflowSerializationFormat
@@ -41,7 +41,7 @@ class MergeQueue:
         }
 
 
-def to_power_of_two(names: Sequence[str]) -> list[str]:
+def to_power_of_two(names: list[str]) -> list[str]:
     """The same names, the last one said again until there are 1, 2, 4, 8, … of them.
 
     Every length of such a list makes a statement of its own, and SQLite's driver keeps the last 128, at 0.1 MB each

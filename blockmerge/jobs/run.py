@@ -25,6 +25,7 @@ from blockmerge.core.progress import Progress, Report, Stage
 from blockmerge.core.recipe import parse_recipe
 from blockmerge.core.wish import Wish
 from blockmerge.engine.estimate import check_disk
+from blockmerge.engine.gpu import device_for, find_gpu
 from blockmerge.engine.loading import Loading, check_loading
 from blockmerge.engine.merge import carry_out, carry_out_parts
 from blockmerge.engine.target import LOCK, Target
@@ -63,6 +64,7 @@ OUT_OF_MEMORY = "The merge ran out of memory. Close other programs, or merge on 
 
 def main() -> None:
     say = _take_stdout()
+    say(find_gpu())
     lines: SimpleQueue[bytes] = SimpleQueue()
     wishes = {PAUSE: Event(), CANCEL: Event()}
 
@@ -151,7 +153,8 @@ def _help(request: Request, report: Report, worker: _Worker) -> MergeStopped:
     """Until there is nothing to help with any more; who wants it to stop before kills it."""
     recipe = parse_recipe(request.recipe)
     plan = make_plan(recipe, open_models(recipe.references))
-    carry_out_parts(plan, Target(request.out), worker.orders(lambda: None), report=report)
+    device = device_for(plan, request.device)
+    carry_out_parts(plan, Target(request.out), worker.orders(lambda: None), report=report, device=device)
     return MergeStopped()
 
 
@@ -165,6 +168,7 @@ def _merge(request: Request, report: Report, wishes: Mapping[bytes, Event], work
     if request.again and request.out.exists():
         return _recognise(request, plan, report)
     refuse_taken(request.out)
+    device = device_for(plan, request.device)
     parts = _parts(request, plan, wishes, worker)
     plan = _with_weights(request, plan, report, wishes)
     start = time.monotonic()
@@ -186,6 +190,7 @@ def _merge(request: Request, report: Report, wishes: Mapping[bytes, Event], work
         is_paused=wishes[PAUSE].is_set,
         check=check,
         parts=parts,
+        device=device,
     )
     return MergeDone(result.digest, result.nbytes, time.monotonic() - start, result.warnings)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from blockmerge.core.progress import Stage
 from blockmerge.core.wish import Wish
+from blockmerge.engine.devices import CPU
 from blockmerge.errors import JobRequestError
 
 
@@ -84,8 +85,8 @@ class Ticket:
 class NewJob:
     """What a person asks for. `models` are names to show; `weights`, one per layer, and `shape` are for its picture.
 
-    `nbytes` is what the result will take on the disk, 0 where nobody knows yet; `home` is where the page is that asks.
-    With a `wish` it goes straight to the Hub, and nothing is made at `out`.
+    `nbytes` is what the result will take on the disk, 0 where nobody knows yet; `device` is where it is computed, and
+    `home` where the page is that asks. With a `wish` it goes straight to the Hub, and nothing is made at `out`.
     """
 
     name: str
@@ -96,6 +97,7 @@ class NewJob:
     shape: str = ""
     owner: str = LOCAL
     nbytes: int = 0
+    device: str = CPU
     home: str | None = None
     wish: Wish | None = None
 
@@ -120,9 +122,9 @@ class Job:
     Done. `nbytes` is what the result takes, or will. `begun`: a worker had it once, so its part folder is its own.
     `turn` and then the number decide who is next. `worker` is the one that has it, or had it last. `units` of work were
     finished when this attempt began. `kept` are the bytes that a failed job can go on from. `deleted`: when its files
-    were. `published` is the address of the commit or pull request by which it went to the Hub last. `home` is where the
-    page is that asked for it (homes.py); a job that `stays_home` needs a token which that page holds.
-    What has a `wish` goes straight to the Hub: its files count as deleted as soon as it is Done.
+    were. `published` is the address of the commit or pull request by which it went to the Hub last. `device` is where
+    it is computed, `home` where the page is that asked for it (homes.py); a job that `stays_home` needs a token which
+    that page holds. What has a `wish` goes straight to the Hub: its files count as deleted as soon as it is Done.
     """
 
     id: int
@@ -153,6 +155,7 @@ class Job:
     deleted: float | None
     hidden: bool
     published: str | None
+    device: str
     home: str | None
     stays_home: bool
     wish: Wish | None

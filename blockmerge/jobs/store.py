@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from blockmerge.core.progress import Progress
+from blockmerge.engine.devices import Found
 from blockmerge.errors import JobRequestError
 from blockmerge.jobs.line import put_in_line
 from blockmerge.jobs.secrets import mask_secrets
@@ -25,6 +26,7 @@ from blockmerge.jobs.tables import (
     PARTS,
     PROGRESS,
     ROWS,
+    SILENCE,
     WORKERS,
     Database,
     job_of,
@@ -193,13 +195,23 @@ class Store:
             found = connection.execute(sa.select(LOGS.c.lines).where(LOGS.c.job == job_id)).scalar_one_or_none()
         return tuple((found or "").splitlines())
 
-    def beat(self, worker: str, home: str | None = None) -> None:
-        """Say that this worker lives, and where."""
+    def beat(self, worker: str, home: str | None = None, found: Found | None = None) -> None:
+        """Say that this worker lives, and where, and which GPU it has found, once it has looked."""
         now = self.database.now
+        gpu = {} if found is None else {"gpu": found.gpu, "no_gpu": found.why}
         with self.database.quick.begin() as connection:
-            same = WORKERS.update().where(WORKERS.c.id == worker).values(at=now, beats=WORKERS.c.beats + 1)
+            same = WORKERS.update().where(WORKERS.c.id == worker).values(at=now, beats=WORKERS.c.beats + 1, **gpu)
             if connection.execute(same).rowcount == 0:
-                connection.execute(WORKERS.insert().values(id=worker, at=now, beats=1, home=home))
+                connection.execute(WORKERS.insert().values(id=worker, at=now, beats=1, home=home, **gpu))
+
+    def find_gpu(self) -> Found | None:
+        """The GPU of a living worker, or why none has one; None where none has looked yet."""
+        query = sa.select(WORKERS.c.gpu, WORKERS.c.no_gpu).where(
+            WORKERS.c.gpu.is_not(None), WORKERS.c.at > self.database.now - SILENCE
+        )
+        with self.database.quick.connect() as connection:
+            rows = connection.execute(query.order_by(WORKERS.c.gpu.desc(), WORKERS.c.id)).all()
+        return Found(*rows[0]) if rows else None
 
     def beats(self) -> dict[str, int]:
         """How often each worker has said so: one whose number stands still for seconds is dead."""

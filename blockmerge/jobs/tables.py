@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from blockmerge.core.progress import Stage
 from blockmerge.core.wish import Wish
+from blockmerge.engine.devices import CPU
 from blockmerge.jobs.states import LIVE, LOCAL, Job, JobProgress, JobState
 
 META = sa.MetaData()
@@ -43,6 +44,7 @@ JOBS = sa.Table(
     sa.Column("deleted", sa.Double),
     sa.Column("hidden", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("published", sa.Text),
+    sa.Column("device", sa.Text, nullable=False, server_default=CPU),
     sa.Column("home", sa.Text),
     sa.Column("stays_home", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("wish", sa.JSON(none_as_null=True)),
@@ -86,6 +88,9 @@ WORKERS = sa.Table(
     # Grows with every beat: others see by it that the worker lives, whatever any clock says.
     sa.Column("beats", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("home", sa.Text),
+    # Its GPU, or why there is none; both are NULL until it has looked.
+    sa.Column("gpu", sa.Text),
+    sa.Column("no_gpu", sa.Text),
 )
 # The output shards of a job that several workers share: who merges which, `done` of its `nbytes`, and which are whole.
 PARTS = sa.Table(
@@ -110,6 +115,7 @@ ROWS = sa.select(JOBS, *(PROGRESS.c[name] for name in _PROGRESS_FIELDS)).select_
     JOBS.outerjoin(PROGRESS, PROGRESS.c.job == JOBS.c.id)
 )
 _FIELDS = tuple(str(column.key) for column in ROWS.selected_columns)
+SILENCE = 10.0  # seconds without a beat after which a worker counts as gone
 _ONE_AT_A_TIME = 4_206_227_001  # any number that no other program takes for its own
 
 

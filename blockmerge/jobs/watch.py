@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Collection
 
+from blockmerge.engine.devices import Found
 from blockmerge.jobs.parts import Parts
 from blockmerge.jobs.queue import MergeQueue
 from blockmerge.jobs.recovery import WORKER_KILLED, try_again
@@ -32,11 +33,11 @@ class Colleagues:
         self._seen: dict[str, tuple[int, float]] = {}
         self._beaten = -BEAT_EVERY
 
-    def look(self) -> Collection[str]:
-        """Say that this worker lives, and return all that do, itself among them."""
+    def look(self, found: Found | None = None) -> Collection[str]:
+        """Say that this worker lives, and which GPU it has found, and return all that live, itself among them."""
         now = time.monotonic()
         if now - self._beaten >= BEAT_EVERY:
-            self._store.beat(self._me, self._home)
+            self._store.beat(self._me, self._home, found)
             self._beaten = now
         beats = self._store.beats()
         seen = {name: self._seen.get(name, (-1, now)) for name in beats}

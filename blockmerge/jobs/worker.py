@@ -16,6 +16,7 @@ from types import FrameType
 
 from filelock import Timeout
 
+from blockmerge.engine.devices import Found
 from blockmerge.engine.loading import Transformers
 from blockmerge.errors import JobRequestError
 from blockmerge.jobs.attempt import Attempt
@@ -61,6 +62,7 @@ class Worker:
         self._spare: MergeProcess | None = None
         self._transformers = Transformers()
         self._workers: Collection[str] = ()  # that live, this one among them
+        self._found: Found | None = None  # the GPU, once a merge process has looked
         self._helper = Helper(
             *(store, self.name, settings.job_memory, self._stopping),
             is_free=lambda: not self._own_tickets(),
@@ -102,7 +104,7 @@ class Worker:
                         if time.monotonic() > warm_at:
                             self._transformers.start()
                         check_helper()
-                        self._workers = colleagues.look()
+                        self._workers = colleagues.look(self._find_gpu())
                         keep_in_line(self._store, queue, self._workers, self._own_tickets(), homes)
                         if time.monotonic() - swept > SWEEP_EVERY:
                             sweep_results(self._store, self._settings.keep_days)
@@ -223,6 +225,12 @@ class Worker:
         with self._changed:
             if self._spare is None and not self._stopping.is_set():
                 self._spare = MergeProcess(self._environ, self._transformers)
+
+    def _find_gpu(self) -> Found | None:
+        with self._changed:
+            if self._found is None and self._spare is not None:
+                self._found = self._spare.found
+            return self._found
 
     def _take_process(self) -> MergeProcess:
         with self._changed:

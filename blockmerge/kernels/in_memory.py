@@ -17,7 +17,8 @@ def merge_tensors(kernel: Kernel, tensors: Tensors, setting: Setting, scope: Sco
         return tensors[0].clone()
     seen = [seen_as(tensor, scope, tuple(shape)) for tensor in tensors]
     for measure in kernel.measures(setting):
-        parts = [measure.part(part, now) for part, now in slices(seen, setting, scope)]
+        # What is found is small, and concluded on the processors wherever the tensors are.
+        parts = [measure.part(part, now).cpu() for part, now in slices(seen, setting, scope)]
         setting = replace(setting, statistics=(*setting.statistics, measure.conclude(add_parts(parts), setting)))
     return combine(kernel, seen, setting, strength).view(shape)
 
@@ -44,13 +45,16 @@ def row_length(shape: tuple[int, ...]) -> int:
     return shape[-1] if shape else 1
 
 
-def slices(tensors: Tensors, setting: Setting, scope: Scope) -> Iterator[tuple[Tensors, Setting]]:
-    """The runs in which a measure goes through a tensor: SLICE elements, or as many whole rows as fit, one at least."""
+def slices(
+    tensors: Tensors, setting: Setting, scope: Scope, most: int | None = None
+) -> Iterator[tuple[Tensors, Setting]]:
+    """The runs in which a measure goes through a tensor: `most` elements (SLICE), or as many whole rows as fit, one at
+    least."""
     if scope is Scope.TENSOR:
         yield tensors, setting
         return
     width = tensors[0].shape[-1] if scope is Scope.ROWS else 1
-    count = max(1, SLICE // width)
+    count = max(1, (most or SLICE) // width)
     for start in range(0, tensors[0].shape[0], count):
         part = [tensor[start : start + count] for tensor in tensors]
         yield part, replace(setting, start=setting.start + start * width)

@@ -29,10 +29,14 @@ def find_upper(counts: Tensor, ranks: Sequence[int]) -> Tensor:
 
 def count_lower(magnitudes: Tensor, places: Tensor) -> Tensor:
     """int64 counts of the lower 16 bits of those numbers whose upper bits `find_upper` found, one row per place."""
-    # numpy picks out numbers by a mask eight times as fast as torch.
-    bits = magnitudes.view(torch.int32).flatten().cpu().numpy()
-    upper = bits >> 16
-    found = [torch.from_numpy(bits[upper == wanted] & LOWER - 1) for wanted in places[:, 0].tolist()]
+    bits = magnitudes.view(torch.int32).flatten()
+    wanted = places[:, 0].tolist()
+    if bits.is_cpu:  # there numpy picks out numbers by a mask eight times as fast as torch
+        numbers = bits.numpy()
+        upper = numbers >> 16
+        found = [torch.from_numpy(numbers[upper == place] & LOWER - 1) for place in wanted]
+    else:
+        found = [bits[bits >> 16 == place] & LOWER - 1 for place in wanted]
     return torch.stack([torch.bincount(lower, minlength=LOWER) for lower in found])
 
 

@@ -3,7 +3,7 @@
 The docstrings are what these clients are shown.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -18,6 +18,7 @@ from blockmerge.core.recipe import dump_recipe, parse_recipe, suggestion
 from blockmerge.core.shapes import load_presets
 from blockmerge.core.template import write_template
 from blockmerge.core.tensors import Checkpoint
+from blockmerge.engine.devices import CPU
 from blockmerge.engine.estimate import estimate
 from blockmerge.errors import JobRequestError, RecipeError
 from blockmerge.jobs.own_jobs import NO_SUCH_JOB, OwnJobs
@@ -91,16 +92,18 @@ class Api:
         """
         plan = self._plan(recipe)
         need = estimate(plan, self.context.settings.output)
-        return describe_plan(plan) | {"estimate": asdict(need), "fits": need.fits}
+        return describe_plan(plan) | {"device": CPU, "estimate": asdict(need), "fits": need.fits}
 
-    def queue(self, request: gr.Request, recipe: str, name: str = "") -> int:
+    def queue(self, request: gr.Request, recipe: str, name: str = "", device: str = CPU) -> int:
         """Put a merge in line; returns the number of its job.
 
         Args:
             recipe: The text of a recipe, version 1. Its models are names, as `models` lists them.
             name: The name of the result's folder; left out, one is made from the models' names.
+            device: Where it is computed: cpu, or cuda for methods that gain by a GPU, where a worker has one.
         """
         plan = self._plan(recipe)
+        used = self._own(request).device_for(plan.recipe.method, device)
         drafting, output = Drafting(self.context, owner_of(request)), self.context.settings.output
         held = [checkpoint.name for checkpoint in plan.checkpoints.values()]
         short = [*map(short_name, plan.checkpoints.values())]
@@ -111,8 +114,8 @@ class Api:
         if not need.fits or (fetch and fetch.problem):
             raise JobRequestError(fetch.problem if fetch and fetch.problem else say("merge.not_enough"))
         title = METHODS[plan.recipe.method].title
-        job = NewJob(wanted, dump_recipe(plan.recipe), out, tuple(held), _curve(plan), title, nbytes=plan.nbytes)
-        return self._own(request).add(job)
+        job = NewJob(wanted, dump_recipe(plan.recipe), out, tuple(held), _curve(plan), title)
+        return self._own(request).add(replace(job, nbytes=plan.nbytes, device=used))
 
     def jobs(self, request: gr.Request, search: str = "") -> list[Value]:
         """Your jobs: live ones first, then the newest.
@@ -216,7 +219,7 @@ class Api:
 
 _TOLD = (
     *("id", "name", "state", "models", "weights", "shape", "created", "started", "finished"),
-    *("error", "digest", "nbytes", "seconds", "warnings"),
+    *("error", "digest", "nbytes", "seconds", "warnings", "device"),
 )
 
 
@@ -241,6 +244,7 @@ def _method_value(method: Method) -> Value:
         "base": method.base.value,
         "weight": method.kind.value,
         "weights": [method.weight_low, method.weight_high],
+        "gains_on_gpu": method.gains_on_gpu,
         "parameters": [
             {"name": entry.name, "default": entry.default, "description": entry.description}
             for entry in method.parameters

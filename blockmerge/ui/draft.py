@@ -14,6 +14,7 @@ from blockmerge.core.layout import Layout
 from blockmerge.core.plan import Plan, check_models, make_plan
 from blockmerge.core.recipe import Recipe, dump_recipe
 from blockmerge.core.tensors import Checkpoint
+from blockmerge.engine.devices import CPU, CUDA, Found
 from blockmerge.engine.estimate import estimate, estimate_by_shard
 from blockmerge.errors import BlockmergeError, InputError, JobRequestError, RecipeError
 from blockmerge.jobs.own_jobs import OwnJobs
@@ -45,7 +46,8 @@ from blockmerge.ui.wording import say
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What is shown for one form. `ready` says that it can be queued; `plan` is there when it can be planned.
+    """What is shown for one form. `ready` says that it can be queued; `plan` is there when it can be planned; `gpu` is
+    what the workers have, where one has looked.
 
     `recipe` is the form's own, with the models as the person named them; where there is none, the one before it.
     """
@@ -59,6 +61,7 @@ class Draft:
     plan: Plan | None
     ready: bool
     recipe: Recipe | None = None
+    gpu: Found | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,8 @@ class Drafting:
         references = form.references
         opened, described, wrong = self._open(references)
         missing = [key for key, reference in references.items() if not reference]
-        nothing = Draft(described, (), None, (), said(choose(missing)), form.name, None, False, form.origin)
+        gpu = self.context.store.find_gpu()
+        nothing = Draft(described, (), None, (), said(choose(missing)), form.name, None, False, form.origin, gpu)
         if wrong:
             acts = [choose_again(key) for key, reference in references.items() if reference and key not in opened]
             return replace(nothing, checks=problems(models_title(references), wrong, acts))
@@ -126,22 +130,35 @@ class Drafting:
         return self._looked_at(form, replace(draft, formula=formula(plan), plan=plan), plan)
 
     def _looked_at(self, form: Form, draft: Draft, plan: Plan) -> Draft:
-        """The draft with what this machine says of its plan: the name, the disk, and where it goes."""
+        """The draft with what is said of its plan here: the name, the disk, the device, and where it goes."""
         output, name = self.context.settings.output, self._check_name(draft.name)
         if form.keeps_nothing:
             need = estimate_by_shard(plan, output)
             here, figures = [name, self._check_place(form), check_room(need)], needs(plan, need, stays=False)
         else:
-            need = estimate(plan, output)
+            need = estimate(plan, output, form.device)
             fetch = self.models.fetch_of(plan.checkpoints, need.disk + need.scratch, output)
             here, figures = [name, check_disk(need, fetch)], [*fetch_figures(fetch), *needs(plan, need)]
         wrong = next((check.text for check in here if not check.passed), "")
+        missing = self._missing_device(form.computed_on)
         if not name.passed:
             free = self.other_name(draft.name)
             bar = trouble(name.text, [Act(say("merge.use_name", name=free), do="name")] if free else [])
         else:
             bar = trouble(wrong, []) if wrong else figures
-        return replace(draft, checks=checked(plan, here), bar=bar, ready=not wrong)
+        if missing and not wrong:
+            bar = trouble(missing, [Act(say("merge.use_processors"), do="processors")])
+        return replace(draft, checks=checked(plan, here), bar=bar, ready=not wrong and not missing)
+
+    def _missing_device(self, device: str) -> str:
+        try:
+            self._own(self.owner).check_device(device)
+        except JobRequestError as error:
+            return str(error)
+        return ""
+
+    def _own(self, owner: str) -> OwnJobs:
+        return OwnJobs(self.context.store, self.context.settings, owner)
 
     def _check_place(self, form: Form) -> Check:
         """Whether this person may name this place; that they may write there, the job asks before it merges."""
@@ -198,7 +215,8 @@ class Drafting:
         Raises RecipeError with every reason why the page cannot show it.
         """
         name = self.free_name(told.name) if told.name and not told.again else told.name
-        return replace(fill_form(told.recipe, name, self._refer), shape=told.shape)
+        form = fill_form(told.recipe, name, self._refer)
+        return replace(form, shape=told.shape, device=CUDA if told.device == CUDA else CPU)
 
     def _refer(self, reference: str) -> str:
         """What the page calls a model of a recipe: recipes of jobs hold paths, those of results name@digest."""
@@ -232,8 +250,9 @@ class Drafting:
         models = tuple(held.name for held in draft.plan.checkpoints.values())
         recipe = dump_recipe(draft.plan.recipe)
         weights = draft.grid.lines[first, "layers"]
-        own = OwnJobs(self.context.store, self.context.settings, owner)
+        own = self._own(owner)
         new = NewJob(draft.name, recipe, out, models, weights, draft.grid.shape, owner, wish=form.wish)
+        new = replace(new, device=own.device_for(form.method, form.computed_on))
         return own.add(new if form.keeps_nothing else replace(new, nbytes=draft.plan.nbytes))
 
 

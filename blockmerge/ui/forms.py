@@ -11,6 +11,7 @@ from blockmerge.core.method import BaseUse, Method, Parameter, WeightKind
 from blockmerge.core.methods import LINEAR, METHODS
 from blockmerge.core.recipe import Lines, Recipe, StackWeights, parse_recipe, read_recipe
 from blockmerge.core.wish import Wish
+from blockmerge.engine.devices import CPU, DEVICES
 from blockmerge.errors import JobRequestError, RecipeError
 from blockmerge.ui.equaliser.grid import Grid, Line, name_shape, new_grid
 from blockmerge.ui.equaliser.meaning import Kind, Meaning, entry_name
@@ -47,6 +48,7 @@ class Form:
     shard_size: str = DEFAULT_SHARD_SIZE
     nonfinite: str = "refuse"
     seed: str = "0"
+    device: str = CPU
     keeps_nothing: bool = False
     repository: str = ""
     visibility: str = VISIBILITIES[0]
@@ -57,6 +59,11 @@ class Form:
     @property
     def entry(self) -> Method:
         return METHODS[self.method]
+
+    @property
+    def computed_on(self) -> str:
+        """The device that its job asks for; what is kept nowhere here waits for the network, so a GPU gains nothing."""
+        return CPU if self.keeps_nothing else self.device
 
     @property
     def wish(self) -> Wish | None:
@@ -85,6 +92,8 @@ def read_form(values: Mapping[str, object], grid: Grid | None, origin: Recipe | 
         raise JobRequestError(say("merge.wrong_request"))
     if texts["method"] not in METHODS:
         raise JobRequestError(say("refused.form_method"))
+    if texts.get("device", CPU) not in DEVICES:
+        raise JobRequestError(say("refused.form_device"))
     parameters = {
         entry.name: _parameter(entry, values[parameter_key(entry)]) for entry in METHODS[texts["method"]].parameters
     }

@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from blockmerge.core.describe import size_text
 from blockmerge.core.progress import Stage
+from blockmerge.engine.devices import CPU
 from blockmerge.jobs.page import Page
 from blockmerge.jobs.publications import Publication
 from blockmerge.jobs.states import LIVE, RUNNING, STATE_OF_STAGE, Job, JobProgress, JobState
@@ -173,8 +174,9 @@ def title_of(job: Job) -> str:
 
 
 def _about(job: Job) -> Sequence[str]:
+    device = "" if job.device == CPU else say("jobs.on_gpu")
     place = say("publish.to", repository=job.wish.repository) if job.wish else ""
-    return tuple(filter(None, (job.shape, say("jobs.as", name=job.name), place)))
+    return tuple(filter(None, (job.shape, say("jobs.as", name=job.name), device, place)))
 
 
 def _interruptions(job: Job) -> Sequence[str]:

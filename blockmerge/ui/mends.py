@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from blockmerge.core.method import WeightKind
+from blockmerge.engine.devices import CPU
 from blockmerge.errors import JobRequestError
 from blockmerge.ui.equaliser.grid import Grid
 from blockmerge.ui.forms import BASE, Form
@@ -28,6 +29,8 @@ def mended(form: Form, do: str) -> Form:
     match do:
         case "globs":
             return replace(form, origin=without_globs(form.origin))
+        case "processors":
+            return replace(form, device=CPU)
         case "tokenizer" if len(form.references) > 1:
             [other, *_] = [key for key in form.references if key != form.tokenizer]
             return replace(form, tokenizer=other)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from blockmerge.core.plan import Plan
 from blockmerge.core.recipe import Recipe, ShapeLine, StackWeights, Weights, dump_recipe, parse_recipe
 from blockmerge.core.shapes import Preset, load_presets
+from blockmerge.engine.devices import used_device
 from blockmerge.errors import JobRequestError, RecipeError
 from blockmerge.jobs.own_jobs import OwnJobs
 from blockmerge.jobs.results import free_name
@@ -20,7 +21,7 @@ from blockmerge.ui.wording import say
 def edited_job(context: Context, job: Job, name: str, text: str) -> NewJob:
     """What the job becomes with another name and recipe. Raises InputError with every reason why not."""
     shape = job.shape if text == job.recipe else say("jobs.edited_shape")
-    new = _new_job(Models(context, job.owner), parse_recipe(text), name, shape)
+    new = _on_same_device(_new_job(Models(context, job.owner), parse_recipe(text), name, shape), job)
     return replace(new, wish=job.wish, nbytes=0) if job.wish else new
 
 
@@ -38,7 +39,13 @@ def shape_jobs(context: Context, own: OwnJobs, job: Job, names: Sequence[str]) -
         raise RecipeError(say("jobs.batch_kind"))
     taken = {live.name.lower() for live in own.store.live()}
     models = Models(context, own.owner)
-    return [_with_shape(models, recipe, job.name, presets[name], taken) for name in names]
+    made = [_with_shape(models, recipe, job.name, presets[name], taken) for name in names]
+    return [_on_same_device(new, job) for new in made]
+
+
+def _on_same_device(new: NewJob, job: Job) -> NewJob:
+    """As far as the method gains by it, which may be another one now."""
+    return replace(new, device=used_device(parse_recipe(new.recipe).method, job.device))
 
 
 def _with_shape(models: Models, recipe: Recipe, name: str, preset: Preset, taken: set[str]) -> NewJob:

@@ -75,6 +75,7 @@ def needs(plan: Plan, need: Estimate, *, stays: bool = True) -> Sequence[Line]:
             "merge.needs_disk", say("merge.needs_free" if stays else "merge.needs_meanwhile", size=disk, free=free)
         ),
         _figure("merge.needs_memory", size_text(need.memory)),
+        *([_figure("merge.needs_gpu", size_text(need.gpu))] if need.gpu else ()),
         _figure("merge.needs_time", left_text(need.seconds)),
     ]
 

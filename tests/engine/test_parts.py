@@ -195,7 +195,7 @@ def test_parts_of_what_nobody_merges_are_refused(plan: Plan, tmp_path: Path) -> 
 
     assert str(caught.value) == (
         f"{tmp_path / 'out.partial'} is no part folder of this merge as this machine sees it. Let all workers share "
-        "the folder and the models, and have the same versions and the same kind of processor."
+        "the folder and the models, and have the same versions and the same kind of processor and GPU."
     )
     assert not (tmp_path / "out.partial").exists()
 

@@ -81,6 +81,16 @@ def test_the_estimate_is_never_less_than_what_the_merge_asks_for(
             check_room(plan, windows, weights, tmp_path / "x.partial")
 
 
+def test_what_is_kept_nowhere_takes_no_gpu(ann: Drafting) -> None:
+    form = replace(FORM, method="karcher", device="cuda")
+
+    draft = ann.look(form)
+    number = ann.add(replace(form, grid=draft.grid))
+
+    assert draft.ready
+    assert ann.context.store.get(number).device == "cpu"
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

@@ -77,17 +77,17 @@ class Bench:
     store: Store
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def add(self, name: str, models: tuple[Path, Path]) -> int:
+    def add(self, name: str, models: tuple[Path, Path], method: str = "linear", device: str = "cpu") -> int:
         recipe = {
             "blockmerge": 1,
-            "method": "linear",
+            "method": method,
             "models": {"a": str(models[0]), "b": str(models[1])},
             "weights": {"layers": 0.5},
         }
-        return self.add_recipe(name, json.dumps(recipe))
+        return self.add_recipe(name, json.dumps(recipe), device)
 
-    def add_recipe(self, name: str, recipe: str) -> int:
-        return self.store.add(NewJob(name, recipe, self.settings.output / name, ("a", "b")))
+    def add_recipe(self, name: str, recipe: str, device: str = "cpu") -> int:
+        return self.store.add(NewJob(name, recipe, self.settings.output / name, ("a", "b"), device=device))
 
     def start_worker(self) -> subprocess.Popen[bytes]:
         return self._keep(start_python("blockmerge.jobs.worker", self.environ()))

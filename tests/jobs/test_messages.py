@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from blockmerge.core.progress import Progress, Stage
 from blockmerge.core.wish import Wish
+from blockmerge.engine.devices import DEVICES, Found
 from blockmerge.engine.loading import Loading
 from blockmerge.jobs.messages import (
     MergeDone,
@@ -36,6 +37,7 @@ _messages = st.one_of(
     st.just(MergeStopped()),
     st.builds(Split, st.lists(_count).map(tuple)),
     st.just(PartDone()),
+    st.builds(Found, _text, _text),
 )
 
 
@@ -51,7 +53,7 @@ def test_a_message_arrives_as_it_was_sent_on_one_line(message: Message) -> None:
 @given(
     st.builds(
         *(Request, _text, _paths, st.booleans(), st.none() | _count, st.booleans()),
-        *(st.none() | _text, st.none() | _count, st.booleans()),
+        *(st.none() | _text, st.none() | _count, st.booleans(), st.sampled_from(DEVICES)),
         st.none() | st.builds(Wish, _text, st.none() | _text, st.booleans(), st.booleans(), st.none() | _text),
     )
 )

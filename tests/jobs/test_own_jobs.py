@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from blockmerge.checkpoints.manifest import Manifest, TensorEntry, write_manifest
 from blockmerge.core.progress import Progress, Stage
 from blockmerge.core.tensors import DType
+from blockmerge.engine.devices import Found
 from blockmerge.errors import JobRequestError
 from blockmerge.jobs.own_jobs import OwnJobs
-from blockmerge.jobs.states import LIVE, REPEATABLE, RUNNING, JobState, part_folder
+from blockmerge.jobs.states import LIVE, REPEATABLE, RUNNING, JobState, NewJob, part_folder
 from blockmerge.jobs.store import Store
 from blockmerge.settings import Settings, read_settings
 from tests.jobs.rows import bring, new_job
@@ -54,6 +55,56 @@ def _finish(person: OwnJobs, folder: Path) -> int:
     ticket = bring(person.store, job, JobState.UPLOADING)
     assert person.store.move(ticket, {JobState.UPLOADING}, JobState.DONE, digest=manifest.result_digest)
     return job
+
+
+def on_gpu(name: str) -> NewJob:
+    return replace(new_job(name), device="cuda")
+
+
+def test_a_gpu_is_refused_where_no_worker_has_one(ann: OwnJobs, store: Store) -> None:
+    store.beat("one")
+    with pytest.raises(JobRequestError) as unknown:
+        ann.add(on_gpu("early"))
+
+    store.beat("one", found=Found(why="torch 2.13.0+cpu is built without CUDA"))
+    with pytest.raises(JobRequestError) as none:
+        ann.add(on_gpu("late"))
+
+    assert str(unknown.value) == (
+        "device cuda: no worker has said yet whether it has a GPU. Try again in a moment, or use cpu."
+    )
+    assert str(none.value) == (
+        "device cuda: no worker has a GPU (torch 2.13.0+cpu is built without CUDA). "
+        "Merge on the processors (device cpu), or start a worker where there is a GPU."
+    )
+    with pytest.raises(JobRequestError, match=r"^device tpu: there is no such device\. Use cpu or cuda\.$"):
+        ann.device_for("linear", "tpu")
+    assert store.live() == ()
+
+
+def test_a_job_stays_on_its_device(ann: OwnJobs, store: Store) -> None:
+    store.beat("one", found=Found(gpu="NVIDIA H200"))
+    job = ann.add(on_gpu("job"))
+
+    copy = ann.clone(job)
+    ann.edit(job, on_gpu("renamed"))
+    store.ask_cancel(job)
+    ann.retry(job)
+
+    assert [store.get(number).device for number in (job, copy)] == ["cuda", "cuda"]
+    store.ask_cancel(job)
+    store.beat("one", found=Found(why="its driver is gone"))
+    for again in (ann.retry, ann.clone):
+        with pytest.raises(JobRequestError, match=r"^device cuda: no worker has a GPU \(its driver is gone\)\."):
+            again(job)
+
+
+def test_a_method_that_gains_nothing_by_a_gpu_is_a_job_for_the_processors(ann: OwnJobs, store: Store) -> None:
+    store.beat("one", found=Found(gpu="NVIDIA H200"))
+
+    assert [ann.device_for(method, "cuda") for method in ("linear", "ties")] == ["cpu", "cuda"]
+    assert ann.device_for("ties", "cpu") == "cpu"
+    assert store.get(ann.add(new_job("usual"))).device == "cpu"
 
 
 def test_people_take_turns(ann: OwnJobs, bob: OwnJobs, store: Store) -> None:

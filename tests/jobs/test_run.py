@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from blockmerge.core.progress import Progress, Stage
+from blockmerge.engine.gpu import find_gpu
 from blockmerge.engine.loading import Transformers
 from blockmerge.jobs.merge_process import Died, MergeProcess
 from blockmerge.jobs.messages import Ending, MergeDone, MergeFailed, MergeStopped, Request
 from blockmerge.jobs.process import close_stdin, start_python
+from tests.jobs.bench import wait_until
 
 Models = tuple[Path, Path]
 
@@ -67,6 +69,28 @@ def test_it_tells_every_stage_and_then_what_came_out(
 def _header(folder: Path) -> int:
     with (folder / "model.safetensors").open("rb") as file:
         return 8 + int.from_bytes(file.read(8), "little")
+
+
+def test_it_says_which_gpu_it_sees(process: MergeProcess) -> None:
+    wait_until(lambda: process.found is not None, 60, lambda: process.found)
+
+    assert process.found == find_gpu()
+
+
+def test_a_merge_for_a_gpu_fails_where_there_is_none(
+    transformers: Transformers, tmp_path: Path, small_models: Models
+) -> None:
+    process = MergeProcess({**os.environ, "CUDA_VISIBLE_DEVICES": ""}, transformers)
+    request = _request(tmp_path, small_models)
+    karcher = request.recipe.replace('"models"', '"method": "karcher", "models"')
+
+    process.begin(replace(request, recipe=karcher, device="cuda"), lambda _: None)
+    _, ending = _listen(process)
+    process.close()
+
+    assert isinstance(ending, MergeFailed)
+    assert ending.error.startswith("device cuda: no CUDA GPU was found (torch ")
+    assert list(tmp_path.glob("out*")) == []
 
 
 def test_it_speaks_at_most_ten_times_a_second(process: MergeProcess, tmp_path: Path, large_models: Models) -> None:

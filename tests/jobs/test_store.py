@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from blockmerge.core.progress import Progress, Stage
+from blockmerge.engine.devices import Found
 from blockmerge.errors import JobRequestError
 from blockmerge.jobs.states import LEGAL_MOVES, LIVE, RUNNING, JobState, Ticket
 from blockmerge.jobs.store import Store
+from blockmerge.jobs.tables import WORKERS
 from tests.jobs.rows import bring, new_job
+
+NO_GPU = Found(why="torch 2.13.0+cpu is built without CUDA")
 
 
 def test_a_job_comes_back_as_it_was_put_in(store: Store) -> None:
@@ -215,6 +219,29 @@ def test_the_last_beat_is_that_of_any_worker(store: Store) -> None:
 
     assert first is not None
     assert store.last_beat() == pytest.approx(time.time(), abs=5)
+
+
+def test_a_worker_says_which_gpu_it_has_found_once_it_has_looked(store: Store) -> None:
+    assert store.find_gpu() is None
+    store.beat("one")
+    assert store.find_gpu() is None
+
+    store.beat("one", found=NO_GPU)
+    assert store.find_gpu() == NO_GPU
+
+    store.beat("two", found=Found(gpu="NVIDIA H200"))
+    store.beat("two")
+    assert store.find_gpu() == Found(gpu="NVIDIA H200")
+
+
+def test_the_gpu_of_a_worker_that_is_gone_counts_for_nothing(store: Store) -> None:
+    store.beat("one", found=Found(gpu="NVIDIA H200"))
+    with store.database.quick.begin() as connection:
+        connection.execute(WORKERS.update().values(at=WORKERS.c.at - 11))
+    assert store.find_gpu() is None
+
+    store.beat("two", found=NO_GPU)
+    assert store.find_gpu() == NO_GPU
 
 
 def test_readers_are_not_held_up_while_progress_is_written(store: Store, queue: str) -> None:

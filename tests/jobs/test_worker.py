@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from blockmerge.core.progress import Stage
+from blockmerge.engine.devices import ask_gpu
 from blockmerge.errors import JobRequestError
 from blockmerge.jobs.states import LIVE, JobState, Ticket, part_folder
 from tests.jobs.bench import Bench, use_up, wait_until
@@ -44,6 +45,28 @@ def test_jobs_are_carried_out_one_after_the_other(bench: Bench, small_models: Mo
     )
     assert bench.folders() == ["first", "second"]
     assert {path.name for path in (bench.settings.output / "first").iterdir()} >= {"config.json", "model.safetensors"}
+
+
+def test_a_worker_tells_the_queue_which_gpu_it_has(bench: Bench) -> None:
+    bench.start_worker()
+
+    wait_until(lambda: bench.store.find_gpu() is not None, 60, bench.store.find_gpu)
+
+    assert bench.store.find_gpu() == ask_gpu()
+
+
+def test_a_job_for_a_gpu_fails_with_a_sentence_at_a_worker_without_one(
+    bench: Bench, small_models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    number = bench.add("job", small_models, method="karcher", device="cuda")
+    bench.start_worker()
+
+    job = bench.wait_for(number, JobState.FAILED)
+
+    assert (job.error or "").startswith("device cuda: no CUDA GPU was found (torch ")
+    assert (job.error or "").endswith("or install torch's CUDA build where there is a GPU.")
+    assert bench.folders() == []
 
 
 def test_a_cancel_ends_the_merge_within_a_second_and_leaves_nothing(bench: Bench, large_models: Models) -> None:

@@ -37,7 +37,7 @@ ROAD = (JobState.WAITING, JobState.CHECKING, JobState.MERGING, JobState.VERIFYIN
 
 def finished(running: Running, visitor: Visitor, a: str, b: str, name: str) -> int:
     """A job of this visitor whose result is made by hand, so that its files can mean harm, too."""
-    job = visitor.call("queue", RECIPE.format(a=a, b=b), name)
+    job = visitor.call("queue", RECIPE.format(a=a, b=b), name, "cpu")
     assert isinstance(job, int), job
     for before, after in pairwise(ROAD):
         running.bench.store.move(Ticket(job, 1), {before}, after)
@@ -135,7 +135,7 @@ def test_17_a_token_is_in_no_log_database_recipe_or_answer(
     with monkeypatch.context() as patch:
         patch.setattr("blockmerge.checkpoints.library.Library.offered", fail)
         told = [running.visitor().call(name, *sent) for name, sent in (("models", ()), ("inspect", (TOKEN,)))]
-    running.visitor().call("queue", RECIPE.format(a=TOKEN, b=TOKEN), TOKEN)
+    running.visitor().call("queue", RECIPE.format(a=TOKEN, b=TOKEN), TOKEN, "cpu")
 
     written = capsys.readouterr().err
     assert "RuntimeError" in written

@@ -84,9 +84,9 @@ def test_03_no_share_of_another_machine_is_opened(running: Running) -> None:
     ("path", "kind", "body"),
     [
         ("/gradio_api/queue/join", "application/json", '{"data": [], "fn_index": 0, "session_hash": "s"}'),
-        ("/gradio_api/run/queue", "application/json", json.dumps({"data": [RECIPE, "evil"]})),
+        ("/gradio_api/run/queue", "application/json", json.dumps({"data": [RECIPE, "evil", "cpu"]})),
         ("/gradio_api/upload", "multipart/form-data; boundary=x", UPLOAD),
-        ("/gradio_api/run/queue", "text/plain", json.dumps({"data": [RECIPE, "evil"]})),
+        ("/gradio_api/run/queue", "text/plain", json.dumps({"data": [RECIPE, "evil", "cpu"]})),
         ("/gradio_api/run/queue", "application/x-www-form-urlencoded", "data=x"),
     ],
 )
@@ -117,7 +117,7 @@ def test_06_a_name_from_a_recipe_is_json_and_never_markup(running: Running) -> N
     "name", ["../x", "a/b", "a\\b", "a\0b", "~", "/tmp/x", "x\u202egnp", "ａ", "a b", "-x", "$(id)"]
 )
 def test_07_a_result_has_a_plain_name(running: Running, name: str) -> None:
-    answer = running.visitor().call("queue", RECIPE, name)
+    answer = running.visitor().call("queue", RECIPE, name, "cpu")
 
     assert answer == "Use letters, digits, dot, dash and underscore only."
 
@@ -132,7 +132,7 @@ def test_07_a_result_has_a_plain_name(running: Running, name: str) -> None:
     ],
 )
 def test_07_a_name_that_some_system_cannot_have_is_refused(running: Running, name: str, sentence: str) -> None:
-    assert running.visitor().call("queue", RECIPE, name) == sentence
+    assert running.visitor().call("queue", RECIPE, name, "cpu") == sentence
 
 
 def test_08_a_link_out_of_a_models_folder_is_not_followed(running: Running) -> None:
@@ -267,7 +267,7 @@ def test_17_a_token_in_an_error_does_not_reach_the_browser(running: Running, mon
 @pytest.mark.parametrize("name", ["job", "log", "cancel", "retry", "clone", "move_up", "delete_files", "files"])
 def test_19_another_persons_job_is_none_at_all(running: Running, name: str) -> None:
     owner, stranger = running.visitor(), running.visitor()
-    job = owner.call("queue", RECIPE, f"mine-{name.replace('_', '-')}")
+    job = owner.call("queue", RECIPE, f"mine-{name.replace('_', '-')}", "cpu")
 
     assert stranger.call(name, job) == "No such job."
     assert running.bench.store.get(job).state is JobState.WAITING
@@ -277,7 +277,7 @@ def test_19_another_persons_job_is_none_at_all(running: Running, name: str) -> N
 def test_19_a_forged_cookie_is_a_new_visitor(running: Running, change: Callable[[str], str]) -> None:
     owner = running.visitor()
     name, _, value = owner.cookie.partition("=")
-    job = owner.call("queue", RECIPE, "")
+    job = owner.call("queue", RECIPE, "", "cpu")
     forged = change(value) if change(value) != value else value[:-1] + "1"
 
     assert Visitor(running, f"{name}={forged}").call("cancel", job) == "No such job."
@@ -290,8 +290,8 @@ def test_22_a_planted_link_is_not_written_through(running: Running) -> None:
     part_folder(output / "planted").symlink_to("/etc")
     (output / "taken").symlink_to("/etc")
 
-    assert "is left from a merge that did not finish" in running.visitor().call("queue", RECIPE, "planted")
-    assert "exists already" in running.visitor().call("queue", RECIPE, "taken")
+    assert "is left from a merge that did not finish" in running.visitor().call("queue", RECIPE, "planted", "cpu")
+    assert "exists already" in running.visitor().call("queue", RECIPE, "taken", "cpu")
 
 
 @pytest.mark.parametrize(

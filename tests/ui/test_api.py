@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from blockmerge.checkpoints.library import EXAMPLE
 from blockmerge.cli import app
+from blockmerge.engine.devices import Found
 from blockmerge.jobs.states import JobState
 from blockmerge.jobs.store import Store
 from blockmerge.settings import read_settings
@@ -68,7 +69,7 @@ def new_cookie(address: str) -> str:
 
 def own_job(server: Server, name: str) -> int:
     """A waiting job of the person that the server's cookie names."""
-    return int(server.call("queue", RECIPE, name))
+    return int(server.call("queue", RECIPE, name, "cpu"))
 
 
 def printed(*arguments: str) -> Any:
@@ -111,7 +112,7 @@ def test_methods_and_shapes_are_listed_by_the_names_that_recipes_use(server: Ser
 
 
 def test_a_queued_recipe_becomes_a_job_that_can_be_cancelled(server: Server) -> None:
-    number = server.call("queue", RECIPE, "")
+    number = server.call("queue", RECIPE, "", "cpu")
     job = server.call("job", number)
 
     assert job["name"].startswith("lowercase-x-capitals")  # with a number where another test was first
@@ -123,8 +124,21 @@ def test_a_queued_recipe_becomes_a_job_that_can_be_cancelled(server: Server) -> 
     assert server.bench.store.get(number).state is JobState.CANCELLED
 
 
+def test_a_job_for_a_gpu_says_so(server: Server) -> None:
+    server.bench.store.beat("worker", found=Found(gpu="NVIDIA H200"))
+
+    heavy = server.call("queue", f"{RECIPE}method: karcher\n", "heavy", "cuda")
+    light = server.call("queue", RECIPE, "light", "cuda")
+    server.bench.store.remove_worker("worker")
+
+    assert [server.call("job", number)["device"] for number in (heavy, light)] == ["cuda", "cpu"]
+    assert {method["name"] for method in server.call("methods") if not method["gains_on_gpu"]} == {
+        *("linear", "slerp", "task_arithmetic", "nearswap", "passthrough")
+    }
+
+
 def test_a_second_merge_without_a_name_gets_one_of_its_own(server: Server) -> None:
-    first, second = server.call("queue", RECIPE, ""), server.call("queue", RECIPE, "")
+    first, second = server.call("queue", RECIPE, "", "cpu"), server.call("queue", RECIPE, "", "cpu")
 
     assert server.call("job", first)["name"] != server.call("job", second)["name"]
 
@@ -197,8 +211,11 @@ def test_a_client_calls_by_name_and_is_told_what_is_wrong(server: Server) -> Non
         ("plan", [""], "The recipe must be a mapping that starts with 'blockmerge: 1'. docs/recipe.md shows one."),
         ("plan", [RECIPE.replace("example/capitals", "/etc")], "models.b: There is no model '/etc' here."),
         ("plan", [RECIPE.replace("layers", "layer")], "weights.layer: this key is unknown. Did you mean 'layers'?"),
-        ("queue", [RECIPE, "../up"], "Use letters, digits, dot, dash and underscore only."),
-        ("queue", [RECIPE, 7], "name: expected a text, found a number."),
+        ("queue", [RECIPE, "../up", "cpu"], "Use letters, digits, dot, dash and underscore only."),
+        ("queue", [RECIPE, 7, "cpu"], "name: expected a text, found a number."),
+        ("queue", [RECIPE, "", 7], "device: expected a text, found a number."),
+        ("queue", [RECIPE, "", "tpu"], "device tpu: there is no such device. Use cpu or cuda."),
+        ("queue", [RECIPE, "", "cuda"], "device cuda: no worker has said yet whether it has a GPU."),
         ("job", [True], "job: expected a whole number, found true or false."),
         ("job", [1.5], "job: expected a whole number, found a number."),
         ("job", [0], "No such job."),
@@ -225,7 +242,7 @@ def test_a_job_that_is_not_done_has_no_files(server: Server) -> None:
 def test_a_result_that_does_not_fit_is_not_queued(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("blockmerge.engine.estimate.HEADROOM", 10**18)
 
-    assert server.call("queue", RECIPE, "too-large").startswith("The result does not fit on this disk.")
+    assert server.call("queue", RECIPE, "too-large", "cpu").startswith("The result does not fit on this disk.")
 
 
 def test_the_calls_are_described_as_openapi(server: Server) -> None:

@@ -116,6 +116,7 @@ FIELDS = {
         ("visibility", None, "This was not understood. Reload the page."),
         ("repository", ["ann/x"], "Repository: a text of at most 1000 characters was expected."),
         ("method", "<img>", "Method: one of the list was expected. Reload the page."),
+        ("device", "tpu", "Computed on: one of the list was expected. Reload the page."),
         ("parameters.normalize.False", [1], "normalize: a number or a word was expected. Reload the page."),
     ],
 )

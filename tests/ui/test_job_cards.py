@@ -44,6 +44,7 @@ JOB = Job(
     home=None,
     stays_home=False,
     wish=None,
+    device="cpu",
     progress=None,
 )
 RUNNING = replace(JOB, state=JobState.MERGING, started=990.0, progress=MERGING)

@@ -210,20 +210,20 @@ def test_a_link_may_hold_a_whole_recipe(visit: Visit) -> None:
 
 
 def test_what_comes_from_the_browser_is_a_recipe_as_text_or_refused() -> None:
-    told = {"recipe": "x", "name": "n", "shape": "s", "again": True}
-    assert read_opening(told, str.upper) == Opening("x", "n", "s", True)
+    told = {"recipe": "x", "name": "n", "shape": "s", "device": "cuda", "again": True}
+    assert read_opening(told, str.upper) == Opening("x", "n", "s", True, "cuda")
     assert read_opening({"address": "org/merged"}, str.upper) == Opening("ORG/MERGED", "", "", False)
     for forged in (
         None,
         3,
-        {"recipe": 3, "name": "", "shape": "", "again": False},
-        {"recipe": "", "name": "n" * 301, "shape": "", "again": False},
-        {"recipe": "", "name": "", "shape": "s" * 301, "again": False},
+        {"recipe": 3, "name": "", "shape": "", "device": "", "again": False},
+        {"recipe": "", "name": "n" * 301, "shape": "", "device": "", "again": False},
+        {"recipe": "", "name": "", "shape": "s" * 301, "device": "", "again": False},
     ):
         with pytest.raises(JobRequestError, match=r"^A recipe was expected as text\. Reload the page\.$"):
             read_opening(forged, str.upper)
     with pytest.raises(JobRequestError, match=r"^This text is longer than 1 MB\. A recipe is a page of text"):
-        read_opening({"recipe": "x" * 1_000_001, "name": "", "shape": "", "again": False}, str.upper)
+        read_opening({"recipe": "x" * 1_000_001, "name": "", "shape": "", "device": "", "again": False}, str.upper)
 
 
 def test_an_address_written_by_hand_names_what_it_can() -> None:

@@ -4,7 +4,8 @@ const KEPT = "blockmerge-draft"; // in this tab of the browser, as two tabs may 
 const KEYS = ["tab", "job", "recipe"];
 let seen = null;
 
-const open = (recipe, name = "", shape = "", again = false) => trigger("opened", { recipe, name, shape, again });
+const open = (recipe, { name = "", shape = "", device = "" } = {}, again = false) =>
+  trigger("opened", { recipe, name: String(name), shape: String(shape), device: String(device), again });
 const openAddress = (address) => trigger("opened", { address });
 
 // The address: ?tab=…&job=…&recipe=…
@@ -29,7 +30,7 @@ const turnTo = (tab) => {
 const tell = () => trigger("address", inAddress());
 
 const KINDS = {
-  recipe: ({ recipe, name, shape }) => open(recipe, name, shape),
+  recipe: (told) => open(told.recipe, told),
   keep: ({ keep }) => {
     try {
       sessionStorage.setItem(KEPT, JSON.stringify(keep));
@@ -63,7 +64,7 @@ const begin = () => {
     // A link that holds the whole recipe. It leaves the address, or a reload would undo what was edited since.
     write({ ...named, recipe: "" }, "replaceState");
     open(named.recipe);
-  } else if (keep) open(String(keep.recipe), String(keep.name), String(keep.shape ?? ""), true);
+  } else if (keep) open(String(keep.recipe), keep, true);
   tell();
 };
 

@@ -43,15 +43,16 @@ class Loader(OwnComponent):
             tab.select(None, None, None, js=told, **quick)
 
 
-def shown(recipe: str, name: str = "", shape: str = "") -> dict[str, object]:
+def shown(recipe: str, name: str = "", shape: str = "", device: str = "") -> dict[str, object]:
     """A value of the loader: show this recipe on the Merge tab. `name` is wished for the result, or empty; `shape` is
-    what its weights are called, where that is known."""
-    return {"recipe": recipe, "name": name, "shape": shape, "nonce": uuid.uuid4().hex}
+    what its weights are called, and `device` where it is computed, where that is known."""
+    return {"recipe": recipe, "name": name, "shape": shape, "device": device, "nonce": uuid.uuid4().hex}
 
 
-def kept(recipe: str, name: str, shape: str) -> dict[str, object]:
+def kept(recipe: str, name: str, shape: str, device: str) -> dict[str, object]:
     """A value of the loader: what stands on the Merge tab, to be shown again after a reload."""
-    return {"keep": {"recipe": recipe, "name": name, "shape": shape}, "nonce": uuid.uuid4().hex}
+    keep = {"recipe": recipe, "name": name, "shape": shape, "device": device}
+    return {"keep": keep, "nonce": uuid.uuid4().hex}
 
 
 def going(tab: str, *, job: int | None = None, recipe: str = "") -> dict[str, object]:
@@ -67,6 +68,7 @@ class Opening:
     name: str
     shape: str = ""
     again: bool = False
+    device: str = ""
 
 
 def read_opening(told: object, recipe_of: Callable[[str], str]) -> Opening:
@@ -77,12 +79,16 @@ def read_opening(told: object, recipe_of: Callable[[str], str]) -> Opening:
             return Opening(recipe_of(address), "", "", False)
         case {"problem": str(problem)}:
             raise JobRequestError(problem[:LONGEST_NAME])
-        case {"recipe": str(recipe), "name": str(name), "shape": str(shape), "again": bool(again)} if (
-            len(name) <= LONGEST_NAME and len(shape) <= LONGEST_NAME
-        ):
+        case {
+            "recipe": str(recipe),
+            "name": str(name),
+            "shape": str(shape),
+            "device": str(device),
+            "again": bool(again),
+        } if max(map(len, (name, shape, device))) <= LONGEST_NAME:
             if len(recipe) > LONGEST_RECIPE:
                 raise JobRequestError(say("drop.too_long"))
-            return Opening(recipe, name, shape, again)
+            return Opening(recipe, name, shape, again, device)
         case _:
             raise JobRequestError(say("drop.no_text"))
 

@@ -191,7 +191,7 @@ class Handlers:
             told = {"told": sentence, "asked": asked.do, "job": asked.job}
             if asked.do == "use":
                 job = desk.own.get(asked.job)
-                loaded = shown(job.recipe, job.name, job.shape)
+                loaded = shown(job.recipe, job.name, job.shape, job.device)
             elif asked.do == "try":
                 loaded = going("try", job=asked.job)
         except (InputError, RunError) as error:

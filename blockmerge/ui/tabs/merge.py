@@ -102,7 +102,8 @@ class MergePage:
 
     def _said(self) -> list[Any]:
         w = self.widgets
-        told = [w.checks, w.first_run, w.result, w.formula, w.bar, w.queue, w.save, w.form["name"], w.more, w.place]
+        told = [w.checks, w.first_run, w.result, w.formula, w.bar, w.queue, w.save, w.more, w.place]
+        told += [w.form["name"], w.form["device"]]
         return [*told, w.suggested, w.looked, w.origin, self.loader]
 
     def _model_parts(self) -> list[Any]:
@@ -292,10 +293,11 @@ class MergePage:
         if draft.plan:
             dtype = draft.plan.checkpoints[draft.plan.owner].dtype.label
             news[w.form["dtype"]] = gr.update(choices=precision_choices(dtype, keys[0]), value=form.dtype)
+        news[w.form["device"]] |= {"value": form.device}
         return without_echoes(news, data)
 
     def _say(self, form: Form, draft: Draft) -> News:
-        return said_news(self.widgets, form, draft) | kept_news(self.loader, draft)
+        return said_news(self.widgets, form, draft) | kept_news(self.loader, draft, form.device)
 
     def _read(self, data: Data) -> Form:
         w = self.widgets

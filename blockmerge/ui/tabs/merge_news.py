@@ -14,7 +14,8 @@ from blockmerge.ui.globs import globs_of
 from blockmerge.ui.lines.line import lines_value
 from blockmerge.ui.loader.loader import Loader, kept
 from blockmerge.ui.plan_views import single_tensors
-from blockmerge.ui.tabs.merge_widgets import Widgets, more_label
+from blockmerge.ui.tabs.merge_widgets import Widgets, device_help, more_label
+from blockmerge.ui.wording import say
 
 News = dict[Any, Any]
 
@@ -55,6 +56,7 @@ def _parameters_news(w: Widgets, form: Form) -> News:
 def said_news(w: Widgets, form: Form, draft: Draft) -> News:
     """Everything that is said of a form, and what can be pressed."""
     seed = form.seed if form.entry.is_random else ""
+    straight = say("merge.device_straight") if form.keeps_nothing else ""
     news: News = {
         w.checks: lines_value([*draft.checks, *single_tensors(globs_of(form.origin))]),
         w.first_run: gr.Row(visible=not any(form.references.values())),
@@ -64,8 +66,12 @@ def said_news(w: Widgets, form: Form, draft: Draft) -> News:
         w.queue: gr.Button(interactive=draft.ready),
         w.save: gr.Button(interactive=draft.plan is not None),
         w.place: gr.Row(visible=form.keeps_nothing),
-        w.more: gr.Accordion(label=more_label(form.shard_size, form.nonfinite, seed)),
+        w.more: gr.Accordion(label=more_label(form.shard_size, form.nonfinite, seed, form.computed_on)),
         w.origin: draft.recipe,
+        w.form["device"]: gr.update(
+            info=straight or device_help(form.device, form.entry, draft.gpu),
+            interactive=bool(draft.gpu and draft.gpu.gpu) and not straight,
+        ),
     }
     if draft.name:
         news[w.looked] = draft.name
@@ -89,7 +95,7 @@ def without_echoes(news: News, sent: Mapping[Any, Any]) -> News:
     return told
 
 
-def kept_news(loader: Loader, draft: Draft) -> News:
+def kept_news(loader: Loader, draft: Draft, device: str) -> News:
     """What a reload brings back."""
     shape = draft.grid.shape if draft.grid else ""
-    return {loader: kept(dump_recipe(draft.recipe), draft.name, shape)} if draft.recipe else {}
+    return {loader: kept(dump_recipe(draft.recipe), draft.name, shape, device)} if draft.recipe else {}

@@ -6,8 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from blockmerge.core.method import Parameter
+from blockmerge.core.method import Method, Parameter
 from blockmerge.core.methods import LINEAR, METHODS
+from blockmerge.engine.devices import CPU, DEVICES, Found
 from blockmerge.ui.difference.difference import DifferenceLink
 from blockmerge.ui.equaliser.equaliser import Equaliser
 from blockmerge.ui.finder.finder import Finder
@@ -143,7 +144,7 @@ class Widgets:
         with gr.Row(visible=False, elem_id="place") as self.place:
             self._place()
         with (
-            gr.Accordion(more_label(DEFAULT_SHARD_SIZE, "refuse", ""), open=False, elem_id="more") as self.more,
+            gr.Accordion(more_label(DEFAULT_SHARD_SIZE, "refuse"), open=False, elem_id="more") as self.more,
             gr.Row(),
         ):
             self.form["shard_size"] = gr.Dropdown(
@@ -160,6 +161,14 @@ class Widgets:
                 label=say("merge.nonfinite"),
                 elem_id="nonfinite",
                 info=say("merge.nonfinite_help"),
+            )
+            self.form["device"] = gr.Dropdown(
+                [(say(f"merge.device_{device}"), device) for device in DEVICES],
+                value=CPU,
+                label=say("merge.device"),
+                info=device_help(CPU, LINEAR, None),
+                interactive=False,
+                elem_id="device",
             )
             self.form["seed"] = gr.Textbox(
                 "0",
@@ -227,10 +236,23 @@ def tokenizer_choices(keys: Sequence[str]) -> list[tuple[str, str]]:
     return [(say("merge.tokenizer_of", model=name), key) for key, name in names.items()]
 
 
-def more_label(shard_size: str, nonfinite: str, seed: str) -> str:
+def device_help(device: str, method: Method, found: Found | None) -> str:
+    """What stands at the choice of the device: why there is none, or what it means."""
+    if found is None:
+        return say("merge.device_unknown")
+    if not found.gpu:
+        return say("merge.device_none", why=found.why)
+    if not method.gains_on_gpu:
+        return say("merge.device_gains_nothing", method=method.title)
+    return say("merge.device_help" if device == CPU else "merge.device_used", gpu=found.gpu)
+
+
+def more_label(shard_size: str, nonfinite: str, seed: str = "", device: str = CPU) -> str:
     """What is folded away, in one line."""
     more = say("merge.more", size=shard_size, nonfinite=say(f"merge.more_{nonfinite}"))
-    return say("merge.more_seed", more=more, seed=seed) if seed else more
+    if seed:
+        more = say("merge.more_seed", more=more, seed=seed)
+    return more if device == CPU else say("merge.more_gpu", more=more)
 
 
 def values_of(data: Mapping[Any, Any], widgets: Mapping[str, Any]) -> dict[str, Any]:

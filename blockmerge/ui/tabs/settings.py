@@ -10,6 +10,7 @@ import gradio as gr
 
 from blockmerge import __version__
 from blockmerge.core.describe import size_text
+from blockmerge.engine.devices import Found
 from blockmerge.engine.memory import memory_here
 from blockmerge.errors import InputError, JobRequestError
 from blockmerge.jobs.states import LOCAL
@@ -37,7 +38,7 @@ def view(context: Context, owner: str, told: str = "", wrong: str = "") -> Value
     is_private = owner == LOCAL
     settings = context.settings
     groups = [_models(settings)] if is_private else []
-    groups += [_results(settings, is_private=is_private), _queue(settings, is_private=is_private), _machine(settings)]
+    groups += [_results(settings, is_private=is_private), _queue(settings, is_private=is_private), _machine(context)]
     lists = {"left": _left(context), "cached": downloaded(context)} if is_private else dict.fromkeys(("left", "cached"))
     return {"groups": [*groups, _about(settings, is_private=is_private)], **lists, "told": told, "wrong": wrong}
 
@@ -70,8 +71,8 @@ def _queue(settings: Settings, *, is_private: bool) -> Value:
     return group("jobs", [("queue", where), *rows] if is_private else rows)
 
 
-def _machine(settings: Settings) -> Value:
-    memory = memory_here()
+def _machine(context: Context) -> Value:
+    memory, settings = memory_here(), context.settings
     free, total = size_text(memory.free), size_text(memory.total)
     return group(
         "machine",
@@ -79,9 +80,15 @@ def _machine(settings: Settings) -> Value:
             ("memory", say("settings.memory_of", free=free, total=total)),
             ("disk", say("settings.disk_free", free=size_text(free_space(settings.output)))),
             ("processors", str(os.cpu_count() or 1)),
-            ("device", say("settings.device_cpu")),
+            ("device", _device(context.store.find_gpu())),
         ],
     )
+
+
+def _device(found: Found | None) -> str:
+    if found is None:
+        return say("settings.device_unknown")
+    return say("settings.device_gpu", gpu=found.gpu) if found.gpu else say("settings.device_cpu", why=found.why)
 
 
 def _about(settings: Settings, *, is_private: bool) -> Value:
