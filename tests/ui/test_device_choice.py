@@ -179,6 +179,22 @@ def test_without_a_gpu_the_page_shows_the_processors_and_says_why(page: Page, be
 
 
 @pytest.mark.browser
+def test_a_worker_that_came_later_is_seen_when_the_settings_are_opened(page: Page, bench: Bench) -> None:
+    choose(page, model_a="left", model_b="right")
+    expect(page.get_by_role("button", name="Add to queue")).to_be_enabled()
+    more = page.get_by_role("button", name="More settings")
+    more.click()
+    expect(page.locator("#device")).to_contain_text("GPU: no worker has said yet whether it has one.")
+    more.click()
+
+    with working(bench, H200):
+        more.click()
+
+        expect(page.locator("#device")).to_contain_text("Linear waits for the disk, so it runs on the processors")
+        expect(page.get_by_label("Computed on")).to_be_enabled()
+
+
+@pytest.mark.browser
 def test_the_gpu_is_chosen_by_keyboard_and_survives_a_reload(page: Page, bench: Bench) -> None:
     with working(bench, H200):
         choose(page, model_a="left", model_b="right", method="Karcher mean")

@@ -87,6 +87,7 @@ class MergePage:
             button.click(self._closing(letter), inputs, everything, **quick)
         others = [form[name].input for name in form if name not in (BASE, *LETTERS, "method", "name")]
         gr.on([w.grid.input, *others], self.edit, inputs, self._said(), **latest)
+        w.more.expand(self.edit, inputs, self._said(), **latest)  # a worker may have said meanwhile which GPU it has
         form["name"].change(self.rename, inputs | {w.looked}, self._said(), **latest)
         self.loader.opened(self.open_recipe, inputs, everything, trigger_mode="multiple", **quick)
         measured = [w.difference, w.advice, w.measuring]
