@@ -36,7 +36,7 @@ def device_for(plan: Plan, device: str) -> Device:
     check_found(device, found)
     if used_device(plan.recipe.method, device) == CPU:
         return PROCESSORS
-    _check_free(plan, found)
+    check_free(plan, found, torch.cuda.mem_get_info()[0])
     return make_device(plan, torch.device(CUDA), found.gpu)
 
 
@@ -48,8 +48,9 @@ def make_device(plan: Plan, device: torch.device, name: str) -> Device:
     return Device(lambda: Gpu(device, waiting), COARSE, name)
 
 
-def _check_free(plan: Plan, found: Found) -> None:
-    free, need = torch.cuda.mem_get_info()[0], gpu_memory(plan)
+def check_free(plan: Plan, found: Found, free: int) -> None:
+    """Raises GpuError where a GPU with so many free bytes is too small for the merge."""
+    need = gpu_memory(plan)
     if need > free:
         raise GpuError(
             f"{found.gpu} has {size_text(free)} of memory free, and this merge needs {size_text(need)} of it. "

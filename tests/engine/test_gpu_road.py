@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from blockmerge.checkpoints.manifest import read_manifest
+from blockmerge.core.describe import size_text
 from blockmerge.core.plan import Plan
 from blockmerge.engine.bench import Begun, Bench
-from blockmerge.engine.estimate import estimate
-from blockmerge.engine.gpu import make_device
+from blockmerge.engine.devices import Found
+from blockmerge.engine.estimate import estimate, gpu_memory
+from blockmerge.engine.gpu import check_free, make_device
 from blockmerge.engine.merge import carry_out_parts, open_inputs
 from blockmerge.engine.schedule import Schedule
 from blockmerge.engine.stations import COARSE, Device, Gpu
@@ -103,6 +105,16 @@ def finish(
     place, chunk = begun.popleft()
     result, odd = (chunk, {}) if isinstance(chunk, memoryview) else bench.finish(chunk)
     made[place] = bytes(result), odd
+
+
+def test_a_merge_in_parts_goes_over_a_gpu_too(folder: Path, tmp_path: Path) -> None:
+    plan = plan_of(case("ties", 3), folder, shard_size="1MB")
+    merge(plan, tmp_path / "plain")
+
+    merge(plan, tmp_path / "gpu", device=THROUGH, parts=iter(range(len(plan.shards) - 1)))
+
+    assert len(plan.shards) > 2
+    assert contents(tmp_path / "gpu") == contents(tmp_path / "plain")
 
 
 class Closed(Gpu):
@@ -206,6 +218,20 @@ def test_what_another_kind_of_processor_has_computed_is_not_gone_on_with(
         carry_out_parts(plan, Target(tmp_path / "out"), [0], report=ignore, device=on_other)
     merge(plan, tmp_path / "out", device=on_one)
     assert read_manifest(tmp_path / "out").processor.endswith(", GPU One")
+
+
+def test_a_gpu_that_is_too_small_is_told_before_anything_is_merged(folder: Path) -> None:
+    plan = plan_of(case("ties", 2), folder)
+    need = gpu_memory(plan)
+
+    check_free(plan, Found(gpu="NVIDIA T4"), need)
+
+    with pytest.raises(GpuError) as refused:
+        check_free(plan, Found(gpu="NVIDIA T4"), 300 * 10**6)
+    assert str(refused.value) == (
+        f"NVIDIA T4 has 300 MB of memory free, and this merge needs {size_text(need)} of it. "
+        "End what else uses it, or merge on the processors (device cpu)."
+    )
 
 
 def test_the_estimate_says_what_a_gpu_needs_where_it_is_used(folder: Path, tmp_path: Path) -> None:

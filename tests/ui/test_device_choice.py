@@ -150,9 +150,9 @@ def working(bench: Bench, found: Found) -> Iterator[None]:
 
     def beat() -> None:
         while not stop.wait(0.5):
-            bench.store.beat("worker", found)
+            bench.store.beat("worker", found=found)
 
-    bench.store.beat("worker", found)
+    bench.store.beat("worker", found=found)
     thread = threading.Thread(target=beat)
     thread.start()
     try:
@@ -176,6 +176,22 @@ def test_without_a_gpu_the_page_shows_the_processors_and_says_why(page: Page, be
             "GPU: no worker has one (torch 2.13.0+cpu is built without CUDA)."
         )
         assert findings(page) == []
+
+
+@pytest.mark.browser
+def test_a_worker_that_came_later_is_seen_when_the_settings_are_opened(page: Page, bench: Bench) -> None:
+    choose(page, model_a="left", model_b="right")
+    expect(page.get_by_role("button", name="Add to queue")).to_be_enabled()
+    more = page.get_by_role("button", name="More settings")
+    more.click()
+    expect(page.locator("#device")).to_contain_text("GPU: no worker has said yet whether it has one.")
+    more.click()
+
+    with working(bench, H200):
+        more.click()
+
+        expect(page.locator("#device")).to_contain_text("Linear waits for the disk, so it runs on the processors")
+        expect(page.get_by_label("Computed on")).to_be_enabled()
 
 
 @pytest.mark.browser

@@ -89,6 +89,7 @@ class MergePage:
         # Gradio keeps to itself the first input in a box that was hidden, so these are heard by what comes of it.
         written = [form[name].change for name in PLACE]
         gr.on([w.grid.input, *others, *written], self.edit, inputs, self._said(), **latest)
+        w.more.expand(self.edit, inputs, self._said(), **latest)  # a worker may have said meanwhile which GPU it has
         form["name"].change(self.rename, inputs | {w.looked}, self._said(), **latest)
         self.loader.opened(self.open_recipe, inputs, everything, trigger_mode="multiple", **quick)
         measured = [w.difference, w.advice, w.measuring]
