@@ -2,6 +2,8 @@
 
 import json
 import re
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +11,10 @@ import pytest
 
 from blockmerge.checkpoints.manifest import MANIFEST
 from blockmerge.core.wish import Wish
+from blockmerge.jobs.attempt import STOP_GRACE
 from blockmerge.jobs.own_jobs import OwnJobs
 from blockmerge.jobs.states import JobState, NewJob, part_folder
+from tests.hub.test_homes import dumped
 from tests.hub.test_jobs import cancel, pinned
 from tests.hub.test_straight import TO, large, published, uploads
 from tests.hub.test_visitors_jobs import ANN, files_with, page, signed_in
@@ -74,6 +78,9 @@ def test_a_job_merges_straight_to_the_hub_and_gives_what_a_folder_gets(
     assert files_with(tmp_path, "blockmerge_recipe")  # the search finds what is in a result
     assert files_with(tmp_path, ann.token) == []
     assert ann.token not in f"{done} {bench.store.read_log(straight)}"
+    if bench.settings.is_shared:  # else it is one of the files
+        assert TO in dumped(bench.settings.queue)
+        assert ann.token not in dumped(bench.settings.queue)
 
 
 def test_a_killed_worker_merges_no_shard_again_that_the_hub_has(large: HubServer, bench: Bench, ann: User) -> None:
@@ -100,6 +107,28 @@ def test_a_killed_worker_merges_no_shard_again_that_the_hub_has(large: HubServer
     assert 0 < fetched < large.weights_given
     assert large.weights_given <= 1.02 * 2 * done.nbytes + 2 * 8e6  # at most one unit is fetched again
     assert bench.folders() == []
+    assert published_digest(large) == done.digest
+
+
+def test_a_worker_that_stops_lets_go_at_once_and_the_next_goes_on(large: HubServer, bench: Bench, ann: User) -> None:
+    number = add(bench, large, "again", Wish(TO, "mit"))
+    with page(bench, signed_in(bench, ann=ann.token)):
+        with large.failing("PUT /_storage", seconds=30.0, after=1):
+            worker = bench.start_worker()
+            wait_until(lambda: len(uploads(large)) == 2, 60, lambda: bench.store.get(number))
+            asked = time.monotonic()
+            worker.send_signal(signal.SIGTERM)
+            stopped = bench.wait_for(number, JobState.WAITING, seconds=10)
+            took = time.monotonic() - asked
+            worker.wait()
+        assert took < STOP_GRACE  # it was not killed
+        assert stopped.attempt == 2
+        sent = uploads(large)[0]
+
+        bench.start_worker()
+        done = bench.wait_for(number, JobState.DONE)
+
+    assert uploads(large).count(sent) == 1
     assert published_digest(large) == done.digest
 
 
