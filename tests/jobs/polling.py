@@ -31,14 +31,15 @@ def measure(queue: str, home: Path) -> list[float]:
         own = OwnJobs(page, settings, LOCAL)
         until = time.monotonic() + SECONDS
 
-        def poll() -> None:
+        def poll(number: int) -> None:
+            time.sleep(TICK * number / BROWSERS)  # nobody opens a page at the very moment when all others do
             while time.monotonic() < until:
                 start = time.monotonic()
                 own.page()
                 took.append(time.monotonic() - start)
                 time.sleep(TICK)
 
-        threads = [threading.Thread(target=poll) for _ in range(BROWSERS)]
+        threads = [threading.Thread(target=poll, args=[number]) for number in range(BROWSERS)]
         for thread in threads:
             thread.start()
         done = 0
