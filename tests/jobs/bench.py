@@ -26,7 +26,7 @@ from blockmerge.jobs.supervise import supervised_worker
 from blockmerge.settings import read_settings
 with supervised_worker(read_settings(os.environ)):
     print("up", flush=True)
-    time.sleep(600)
+    time.sleep(24 * 3600)  # longer than any measure takes
 """
 
 
