@@ -69,7 +69,12 @@ class Killing:
         known = self.workers()
         start = time.monotonic()
         self.page = self.bench.start_page()
-        wait_until(lambda: bool(self.workers() - known), 120, lambda: self.bench.log_of(self.page))
+
+        def has_begun() -> bool:
+            self.keep_jobs_coming()  # all may be done by now, or have failed by the last kill
+            return bool(self.workers() - known)
+
+        wait_until(has_begun, 120, lambda: self.bench.log_of(self.page))
         self.restarts.append(time.monotonic() - start)
 
     def workers(self) -> set[str | None]:
