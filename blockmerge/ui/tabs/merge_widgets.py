@@ -147,37 +147,40 @@ class Widgets:
             gr.Accordion(more_label(DEFAULT_SHARD_SIZE, "refuse"), open=False, elem_id="more") as self.more,
             gr.Row(),
         ):
-            self.form["shard_size"] = gr.Dropdown(
-                list(SHARD_SIZES),
-                value=DEFAULT_SHARD_SIZE,
-                allow_custom_value=True,
-                label=say("merge.shard_size"),
-                info=say("merge.shard_size_help"),
-                elem_id="shard-size",
-            )
-            self.form["nonfinite"] = gr.Dropdown(
-                [(say(f"merge.nonfinite_{what}"), what) for what in ("refuse", "warn")],
-                value="refuse",
-                label=say("merge.nonfinite"),
-                elem_id="nonfinite",
-                info=say("merge.nonfinite_help"),
-            )
-            self.form["device"] = gr.Dropdown(
-                [(say(f"merge.device_{device}"), device) for device in DEVICES],
-                value=CPU,
-                label=say("merge.device"),
-                info=device_help(CPU, LINEAR, None),
-                interactive=False,
-                elem_id="device",
-            )
-            self.form["seed"] = gr.Textbox(
-                "0",
-                label=say("merge.seed"),
-                info=say("merge.seed_help"),
-                max_length=19,
-                elem_id="seed",
-                visible=False,
-            )
+            self._more()
+
+    def _more(self) -> None:
+        self.form["shard_size"] = gr.Dropdown(
+            list(SHARD_SIZES),
+            value=DEFAULT_SHARD_SIZE,
+            allow_custom_value=True,
+            label=say("merge.shard_size"),
+            info=say("merge.shard_size_help"),
+            elem_id="shard-size",
+        )
+        self.form["nonfinite"] = gr.Dropdown(
+            [(say(f"merge.nonfinite_{what}"), what) for what in ("refuse", "warn")],
+            value="refuse",
+            label=say("merge.nonfinite"),
+            elem_id="nonfinite",
+            info=say("merge.nonfinite_help"),
+        )
+        self.form["device"] = gr.Dropdown(
+            [(say(f"merge.device_{device}"), device) for device in DEVICES],
+            value=CPU,
+            label=say("merge.device"),
+            info=device_help(CPU, LINEAR, None),
+            interactive=False,
+            elem_id="device",
+        )
+        self.form["seed"] = gr.Textbox(
+            "0",
+            label=say("merge.seed"),
+            info=say("merge.seed_help"),
+            max_length=19,
+            elem_id="seed",
+            visible=False,
+        )
 
     def _place(self) -> None:
         self.form["repository"] = gr.Textbox(
