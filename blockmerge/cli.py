@@ -17,6 +17,7 @@ import typer
 from blockmerge.core.methods import METHODS
 from blockmerge.core.progress import IsCancelled
 from blockmerge.core.wish import Wish
+from blockmerge.engine.lean_torch import lean_torch
 from blockmerge.errors import BlockmergeError, InputError, RecipeError
 from blockmerge.lasting import made_to_last
 from blockmerge.terminal import on_signals, progress_bar
@@ -241,7 +242,7 @@ def _merge_here(recipe: Path, target: "Target", device: str, as_json: bool) -> N
     made = _with_weights(made, target.path, lambda: bool(stopped), as_json)
     begin_reading(made)
     # Only now, as whoever is refused need not wait for torch.
-    with made_to_last():
+    with lean_torch():
         from blockmerge.engine.gpu import device_for
         from blockmerge.engine.merge import carry_out
 
@@ -259,7 +260,7 @@ def _merge_here(recipe: Path, target: "Target", device: str, as_json: bool) -> N
 def _check_gpu(made: "Plan", device: str) -> None:
     from blockmerge.engine.devices import device_sentence
 
-    with made_to_last():
+    with lean_torch():
         from blockmerge.engine.gpu import device_for
     device_for(made, device)
     typer.echo(device_sentence(made.recipe.method, device), err=True)
@@ -270,7 +271,7 @@ def _merge_to(recipe: Path, wish: Wish, discard: bool, as_json: bool) -> None:
 
     stopped = on_signals()
     made, hub = _plan(recipe), _hub()
-    with made_to_last():
+    with lean_torch():
         from blockmerge.jobs.straight import merge_to_hub, part_target
 
     target = part_target(read_settings(os.environ).output, wish.repository, discard)
@@ -315,7 +316,8 @@ def diff(a: Model, b: Model, as_json: AsJson = False) -> None:
                 opened = with_weights(opened, _hub(), report=report, is_cancelled=lambda: False)
         cache = read_settings(os.environ).home / "differences"
         # Only now, and only here: torch takes most of a second to import.
-        from blockmerge.engine.difference import measure
+        with lean_torch():
+            from blockmerge.engine.difference import measure
 
         with progress_bar(sum(held.nbytes for held in opened.values()), hidden=as_json) as report:
             difference = measure(opened, cache, report=report)

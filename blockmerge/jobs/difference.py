@@ -108,8 +108,11 @@ def main() -> None:
 def _measure(models: Mapping[str, str], cache: Path) -> Mapping[str, object]:
     from blockmerge.checkpoints.models import open_models
     from blockmerge.core.progress import Progress
-    from blockmerge.engine.difference import measure  # torch, which the page's process must not import
+    from blockmerge.engine.lean_torch import lean_torch
     from blockmerge.errors import BlockmergeError
+
+    with lean_torch():
+        from blockmerge.engine.difference import measure  # torch, which the page's process must not import
 
     said = 0.0
 
