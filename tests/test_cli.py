@@ -150,7 +150,7 @@ def test_a_merge_as_json_says_where_what_and_how_long(
 
     assert value.keys() == {"path", "digest", "bytes", "seconds", "warnings"}
     assert (value["path"], value["bytes"], value["warnings"]) == (str(Path("new/out")), 82496, [])
-    assert value["seconds"].keys() == {"check", "merge", "sync", "verify"}
+    assert value["seconds"].keys() == {"check", "merge", "sync", "verify", "save"}
     assert value["digest"] == json.loads((tmp_path / "new/out/blockmerge.json").read_text())["result_digest"]
     assert read_raw(tmp_path / "new/out") == read_raw(models[1])
 

@@ -10,7 +10,9 @@ class Stage(StrEnum):
     DOWNLOAD = "download"
     MERGE = "merge"
     VERIFY = "verify"
+    SAVE = "save"  # the verified result gets its name
     UPLOAD = "upload"
+    PUBLISH = "publish"  # all that was uploaded becomes a commit
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,6 +267,7 @@ class _Work:
                 self.partial, self.plan, report=self.watch.report, is_cancelled=lambda: False, sent=shards.keys()
             )
         manifest = read_manifest(self.partial)
+        self.watch.report(Progress(Stage.PUBLISH, self.plan.nbytes, self.plan.nbytes))
         with self.watch.timed("upload"):
             self.carrier.publish(self.partial, manifest, receipts)
         return manifest

@@ -41,7 +41,7 @@ REPORT_EVERY = 0.1  # seconds
 @dataclass(frozen=True, slots=True)
 class Result:
     """A finished merge: its folder, its result digest, its bytes of tensors, and the seconds each stage took: check,
-    merge (read, compute and write), sync (what the disk still had to do then) and verify.
+    merge (read, compute and write), sync (what the disk still had to do then), verify, and save (it gets its name).
     """
 
     path: Path
@@ -106,8 +106,10 @@ def carry_out(  # noqa: PLR0913 - how it is watched and stopped belongs to the c
         with watch.timed("verify"):
             verify_result(target.partial, plan, report=report, is_cancelled=is_cancelled)
             warnings += check(target.partial, watch.stop_if_asked)
+        with watch.timed("save"):
+            report(Progress(Stage.SAVE, plan.nbytes, plan.nbytes))
             sync_folder(target.partial)
-        publish(target)
+            publish(target)
     return Result(target.path, manifest.result_digest, plan.nbytes, watch.seconds, warnings)
 
 

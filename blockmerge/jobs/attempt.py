@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from blockmerge.core.describe import size_text
-from blockmerge.core.progress import Progress, Stage
+from blockmerge.core.progress import Progress
 from blockmerge.jobs.job_log import JobLog
 from blockmerge.jobs.merge_process import Died, MergeProcess
 from blockmerge.jobs.messages import Ending, MergeDone, MergeFailed, PartDone, Request, Split
@@ -16,7 +16,7 @@ from blockmerge.jobs.recovery import end_cancelled, fail, try_again
 from blockmerge.jobs.results import remove_part_folder
 from blockmerge.jobs.secrets import mask_secrets
 from blockmerge.jobs.share import Lead, Share
-from blockmerge.jobs.states import LEGAL_MOVES, LOCAL, RUNNING, STATE_OF_STAGE, Job, JobState
+from blockmerge.jobs.states import BEFORE_DONE, LEGAL_MOVES, LOCAL, RUNNING, STATE_OF_STAGE, Job, JobState
 from blockmerge.jobs.store import Store
 
 LOOK_EVERY = 0.1  # seconds between two looks whether the job is still wanted
@@ -129,11 +129,10 @@ class Attempt:
             lead.call_off()
         match ending:
             case MergeDone():
-                self._relay(Progress(Stage.VERIFY, ending.nbytes, ending.nbytes))
                 fields: dict[str, object] = {name: getattr(ending, name) for name in ("digest", "nbytes", "seconds")}
                 if ending.address:
                     fields |= {"published": ending.address, "deleted": time.time()}
-                store.move(job.ticket, {JobState.VERIFYING}, JobState.DONE, **fields, warnings=list(ending.warnings))
+                store.move(job.ticket, BEFORE_DONE, JobState.DONE, **fields, warnings=list(ending.warnings))
                 self.log.say(f"Done in {ending.seconds:.1f} s: {size_text(ending.nbytes)}, digest {ending.digest}.")
             case MergeFailed(needs_sign_in=True) if not self.is_home and not cancelled:
                 self.log.say("It needs a token that no worker here has: it goes on beside the page that asked for it.")

@@ -67,7 +67,10 @@ STATE_OF_STAGE: Mapping[Stage, JobState] = {
     Stage.DOWNLOAD: JobState.DOWNLOADING,
     Stage.MERGE: JobState.MERGING,
     Stage.VERIFY: JobState.VERIFYING,
+    Stage.SAVE: JobState.SAVING,
+    Stage.PUBLISH: JobState.UPLOADING,
 }
+BEFORE_DONE = frozenset(state for state, then in LEGAL_MOVES.items() if JobState.DONE in then)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def test_a_small_result_is_one_file_without_an_index(tmp_path: Path) -> None:
     assert contents(tmp_path / "out").keys() == {"blockmerge.json", "config.json", "model.safetensors"}
     assert result.path == tmp_path / "out"
     assert result.nbytes == sum(len(raw) for _, _, raw in read_raw(tmp_path / "out").values())
-    assert set(result.seconds) == {"check", "merge", "sync", "verify"}
+    assert set(result.seconds) == {"check", "merge", "sync", "verify", "save"}
 
 
 def test_shards_have_the_size_that_was_asked_for_and_an_index_that_is_right(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_progress_counts_bytes_up_to_the_total_in_every_stage(large_models: tupl
 
     merge(plan, tmp_path / "out", report=seen.append)
 
-    assert {progress.stage for progress in seen} == {Stage.CHECK, Stage.MERGE, Stage.VERIFY}
+    assert {progress.stage for progress in seen} == {Stage.CHECK, Stage.MERGE, Stage.VERIFY, Stage.SAVE}
     assert [progress.stage for progress in seen] == sorted((p.stage for p in seen), key=list(Stage).index)
     for stage in (Stage.MERGE, Stage.VERIFY):
         done = [progress.done for progress in seen if progress.stage is stage]

@@ -72,7 +72,7 @@ def test_a_job_merges_straight_to_the_hub_and_gives_what_a_folder_gets(
     assert ours == {path.name: path.read_bytes() for path in folder.out.glob("*.safetensors")}
     assert len(ours) > 3
     states = re.findall("(Downloading|Merging|Verifying|Uploading): ", "\n".join(bench.store.read_log(straight)))
-    assert states == ["Merging", "Verifying"]
+    assert states == ["Merging", "Verifying", "Uploading"]
     assert {asked.token for asked in large.asked if asked.host == "hub"} == {ann.token}
     assert {asked.token for asked in large.asked if asked.host == "storage"} == {None}
     assert files_with(tmp_path, "blockmerge_recipe")  # the search finds what is in a result

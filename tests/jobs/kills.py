@@ -25,7 +25,7 @@ from blockmerge.settings import read_settings
 from tests.jobs.bench import Bench, wait_until, write_hollow_model
 
 TARGETS = ("blockmerge.jobs.run", "blockmerge.jobs.worker", "page")
-STATES = (None, JobState.CHECKING, JobState.MERGING, JobState.VERIFYING)
+STATES = (None, JobState.CHECKING, JobState.MERGING, JobState.VERIFYING, JobState.SAVING)
 LONGEST_WAIT = 2.0  # seconds between two kills
 IN_LINE = 3  # jobs that wait or run at any time
 ALL = 100_000  # more jobs than there ever are

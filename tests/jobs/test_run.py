@@ -58,7 +58,12 @@ def test_it_tells_every_stage_and_then_what_came_out(
 
     heard, ending = _listen(process)
 
-    assert list(dict.fromkeys(progress.stage for progress in heard)) == [Stage.CHECK, Stage.MERGE, Stage.VERIFY]
+    assert list(dict.fromkeys(progress.stage for progress in heard)) == [
+        Stage.CHECK,
+        Stage.MERGE,
+        Stage.VERIFY,
+        Stage.SAVE,
+    ]
     assert isinstance(ending, MergeDone)
     assert {progress.total for progress in heard} == {ending.nbytes}
     assert ending.nbytes == (tmp_path / "out" / "model.safetensors").stat().st_size - _header(tmp_path / "out")

@@ -39,7 +39,7 @@ def test_jobs_are_carried_out_one_after_the_other(bench: Bench, small_models: Mo
     assert first.finished <= second.started
     assert first.progress is not None
     assert (first.progress.stage, first.progress.done, first.progress.total) == (
-        Stage.VERIFY,
+        Stage.SAVE,
         first.nbytes,
         first.nbytes,
     )
@@ -85,7 +85,7 @@ def test_a_cancel_ends_the_merge_within_a_second_and_leaves_nothing(bench: Bench
     assert bench.folders() == []
 
 
-@pytest.mark.parametrize("state", [JobState.CHECKING, JobState.VERIFYING])
+@pytest.mark.parametrize("state", [JobState.CHECKING, JobState.VERIFYING, JobState.SAVING])
 def test_a_cancel_in_any_stage_ends_the_job_within_a_second_and_leaves_nothing(
     bench: Bench, large_models: Models, state: JobState
 ) -> None:
