@@ -205,6 +205,7 @@ def _merge(  # noqa: PLR0913 - what, where, and how it is watched
             for record in finished.values():
                 crew.tally.add(record)
             total = sum(shard.nbytes for shard in shards)
+            watch.report(_progress(plan, total, crew.tally))
             work(plan, total, crew, watch, means.threads)
             watch.report(Progress(Stage.MERGE, total, total))
         with watch.timed("sync"):

@@ -11,7 +11,7 @@ from dbos import DBOS, SetEnqueueOptions, SetWorkflowID, WorkflowSerializationFo
 from blockmerge.jobs.states import Ticket
 
 _QUEUE = "merges"
-_POLL = 0.25  # seconds
+_POLL = 0.1  # seconds
 _IN_LINE = frozenset({"ENQUEUED", "DELAYED"})
 
 

@@ -38,7 +38,7 @@ from blockmerge.jobs.tokens import ask_token
 from blockmerge.jobs.watch import Colleagues, Homes, keep_in_line
 from blockmerge.settings import Settings, environment_of, read_settings
 
-LOOK_EVERY = 0.2  # seconds between two looks at the table of jobs
+LOOK_EVERY = 0.1  # seconds between two looks at the table of jobs
 STOP_LIMIT = 9.5  # seconds from the first signal to the end, whatever hangs
 PATIENCE = 1.0  # seconds in which a colleague who took an earlier ticket begins with it
 WARM_AFTER = 3.0  # seconds from the start to when transformers is imported, unless a job needs it before
