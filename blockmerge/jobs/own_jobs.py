@@ -12,7 +12,7 @@ from blockmerge.jobs.homes import home_of
 from blockmerge.jobs.line import TAKEN, asked_for, change_places, next_turn, put_in_line
 from blockmerge.jobs.page import Page, read_page
 from blockmerge.jobs.results import delete_result, free_name, remove_part_folder
-from blockmerge.jobs.states import LIVE, REPEATABLE, Job, JobState, NewJob, refuse_left_over, refuse_taken
+from blockmerge.jobs.states import LIVE, REPEATABLE, Job, JobState, NewJob, part_folder, refuse_left_over, refuse_taken
 from blockmerge.jobs.store import Store
 from blockmerge.jobs.tables import IS_LIVE, IS_WAITING, JOBS, LOGS, PROGRESS
 from blockmerge.settings import Settings
@@ -164,6 +164,11 @@ class OwnJobs:
         if job.state is JobState.DONE:
             delete_result(job)
         elif job.kept:
+            if not part_folder(job.out).exists() and job.out.exists():
+                raise JobRequestError(
+                    f"{job.out} has its name already, but nothing proves yet that it is whole. "
+                    "Let the job go on: then it can be deleted."
+                )
             remove_part_folder(job.out)
         self.store.note_deleted(job_id)
 

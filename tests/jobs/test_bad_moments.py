@@ -12,11 +12,14 @@ import pytest
 from blockmerge.core.progress import Progress
 from blockmerge.engine.journal import Journal, UnitRecord
 from blockmerge.engine.loading import Transformers
+from blockmerge.errors import JobRequestError
 from blockmerge.jobs.merge_process import Died, MergeProcess
 from blockmerge.jobs.messages import Ending, MergeDone, MergeFailed, Request
+from blockmerge.jobs.own_jobs import OwnJobs
 from blockmerge.jobs.recovery import fail, try_again
-from blockmerge.jobs.states import JobState, part_folder
+from blockmerge.jobs.states import LOCAL, JobState, part_folder
 from blockmerge.jobs.store import Store
+from blockmerge.settings import read_settings
 from tests.jobs.bench import STAND_IN, write_hollow_model
 from tests.jobs.rows import bring, new_job
 
@@ -175,6 +178,35 @@ def test_a_third_crash_right_after_the_result_got_its_name_is_followed_by_an_att
     assert try_again(store, last, "It was killed.")
 
     assert (store.get(job).state, store.get(job).crashes) == (JobState.WAITING, 3)
+
+
+def test_a_result_that_has_its_name_is_recognised_after_any_number_of_kills(store: Store, tmp_path: Path) -> None:
+    job = _interrupted(store, tmp_path / "out", units=0)
+    part_folder(tmp_path / "out").rename(tmp_path / "out")
+    (tmp_path / "out" / "model.safetensors").write_bytes(b"weights")
+    own = OwnJobs(store, read_settings({"BLOCKMERGE_HOME": str(tmp_path / "home")}), LOCAL)
+
+    assert try_again(store, replace(store.get(job), crashes=3), "It was killed.")
+    failed = store.get(job)
+    with pytest.raises(JobRequestError, match="Let the job go on: then it can be deleted"):
+        own.delete_files(job)
+    own.retry(job)
+
+    assert failed.state is JobState.FAILED
+    assert failed.kept > 0
+    assert store.get(job).begun
+    assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_a_cancel_is_too_late_for_a_result_that_has_its_name(store: Store, tmp_path: Path) -> None:
+    job = _interrupted(store, tmp_path / "out", units=0)
+    part_folder(tmp_path / "out").rename(tmp_path / "out")
+    store.ask_cancel(job)
+
+    assert try_again(store, store.get(job), "It was killed.")
+
+    assert store.get(job).state is JobState.WAITING
+    assert not store.get(job).cancel_asked
 
 
 @pytest.mark.parametrize("days", [-1, 1])
