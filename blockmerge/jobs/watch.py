@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from blockmerge.engine.devices import Found
 from blockmerge.jobs.parts import Parts
@@ -24,29 +24,43 @@ _LOG = logging.getLogger(__name__)
 
 
 class Colleagues:
-    """Who else works on this queue. No clock is compared with another: a worker is alive as long as its count grows."""
+    """Who else works on this queue. No clock is compared with another: a worker is alive as long as its count grows.
 
-    def __init__(self, store: Store, me: str, home: str | None = None) -> None:
+    Of one at the same `home`, `is_dead` knows at once.
+    """
+
+    def __init__(
+        self, store: Store, me: str, home: str | None = None, is_dead: Callable[[str], bool] = lambda _: False
+    ) -> None:
         self._store = store
         self._me = me
         self._home = home
+        self._is_dead = is_dead
         self._seen: dict[str, tuple[int, float]] = {}
         self._beaten = -BEAT_EVERY
 
     def look(self, found: Found | None = None) -> Collection[str]:
         """Say that this worker lives, and which GPU it has found, and return all that live, itself among them."""
         now = time.monotonic()
+        dead: set[str] = set()
         if now - self._beaten >= BEAT_EVERY:
             self._store.beat(self._me, self._home, found)
             self._beaten = now
+            dead = self._dead_at_home()
         beats = self._store.beats()
         seen = {name: self._seen.get(name, (-1, now)) for name in beats}
         self._seen = {name: seen[name] if seen[name][0] == count else (count, now) for name, count in beats.items()}
-        dead = {name for name, (_, at) in self._seen.items() if now - at > DEAD_AFTER and name != self._me}
+        dead |= {name for name, (_, at) in self._seen.items() if now - at > DEAD_AFTER and name != self._me}
         for name in dead:
             _LOG.warning("The worker %s is gone. Its jobs go on elsewhere.", name)
             self._store.remove_worker(name)
         return beats.keys() - dead | {self._me}
+
+    def _dead_at_home(self) -> set[str]:
+        if self._home is None:
+            return set()
+        beside = {name for name, home in self._store.homes().items() if home == self._home} - {self._me}
+        return {name for name in beside if self._is_dead(name)}
 
 
 class Homes:

@@ -23,7 +23,7 @@ from blockmerge.jobs.attempt import Attempt
 from blockmerge.jobs.helper import Helper
 from blockmerge.jobs.homes import home_of
 from blockmerge.jobs.job_log import JobLog
-from blockmerge.jobs.locks import worker_lock
+from blockmerge.jobs.locks import held_while_alive, worker_lock
 from blockmerge.jobs.memory import fits_beside
 from blockmerge.jobs.merge_process import MergeProcess
 from blockmerge.jobs.parts import Parts
@@ -88,36 +88,39 @@ class Worker:
         """Work until `stop`."""
         if self._store.database.is_sqlite:
             self._store.remove_workers()  # this one holds the lock, so all others are dead
-        colleagues, homes = Colleagues(self._store, self.name, self._home), Homes(self._store)
-        self._workers = colleagues.look()
-        self._warm_up()
         try:
-            at_once = self._settings.jobs_at_once
-            with (
-                open_queue(self._settings.queue, self.name, at_once, self._carry_out, self._home) as queue,
-                self._helping() as check_helper,
-            ):
-                try:
-                    swept = -SWEEP_EVERY
-                    warm_at = time.monotonic() + WARM_AFTER
-                    while not self._stopping.wait(LOOK_EVERY):
-                        if time.monotonic() > warm_at:
-                            self._transformers.start()
-                        check_helper()
-                        self._workers = colleagues.look(self._find_gpu())
-                        keep_in_line(self._store, queue, self._workers, self._own_tickets(), homes)
-                        if time.monotonic() - swept > SWEEP_EVERY:
-                            sweep_results(self._store, self._settings.keep_days)
-                            swept = time.monotonic()
-                finally:
-                    self.stop()
-                    with self._changed:  # the merges have stopped, and their jobs are back in line
-                        self._changed.wait_for(lambda: not self._own)
+            with held_while_alive(self._settings, self.name) as is_dead:
+                self._work(Colleagues(self._store, self.name, self._home, is_dead))
         finally:
             if self._spare is not None:
                 self._spare.close()
             self._transformers.close()
             self._store.remove_worker(self.name)
+
+    def _work(self, colleagues: Colleagues) -> None:
+        self._workers = colleagues.look()
+        self._warm_up()
+        homes, at_once = Homes(self._store), self._settings.jobs_at_once
+        with (
+            open_queue(self._settings.queue, self.name, at_once, self._carry_out, self._home) as queue,
+            self._helping() as check_helper,
+        ):
+            try:
+                swept = -SWEEP_EVERY
+                warm_at = time.monotonic() + WARM_AFTER
+                while not self._stopping.wait(LOOK_EVERY):
+                    if time.monotonic() > warm_at:
+                        self._transformers.start()
+                    check_helper()
+                    self._workers = colleagues.look(self._find_gpu())
+                    keep_in_line(self._store, queue, self._workers, self._own_tickets(), homes)
+                    if time.monotonic() - swept > SWEEP_EVERY:
+                        sweep_results(self._store, self._settings.keep_days)
+                        swept = time.monotonic()
+            finally:
+                self.stop()
+                with self._changed:  # the merges have stopped, and their jobs are back in line
+                    self._changed.wait_for(lambda: not self._own)
 
     @contextmanager
     def _helping(self) -> Iterator[Callable[[], None]]:

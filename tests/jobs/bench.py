@@ -89,8 +89,10 @@ class Bench:
     def add_recipe(self, name: str, recipe: str, device: str = "cpu") -> int:
         return self.store.add(NewJob(name, recipe, self.settings.output / name, ("a", "b"), device=device))
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
-        return self._keep(start_python("blockmerge.jobs.worker", self.environ()))
+    def start_worker(self, home: Path | None = None) -> subprocess.Popen[bytes]:
+        """With its own home where one is given, as on another machine."""
+        environ = self.environ() if home is None else {**self.environ(), "BLOCKMERGE_HOME": str(home)}
+        return self._keep(start_python("blockmerge.jobs.worker", environ))
 
     def start_page(self) -> subprocess.Popen[bytes]:
         """A process that does nothing but keep a worker, as the page's does."""

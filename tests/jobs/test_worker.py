@@ -261,11 +261,15 @@ def test_a_queue_in_a_file_has_one_worker(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("queue", ["postgres"], indirect=True)
-def test_a_job_goes_on_with_a_colleague_when_its_worker_is_killed(bench: Bench, large_models: Models) -> None:
+@pytest.mark.parametrize(("home", "most"), [("other", 10.0), (None, 4.0)])
+def test_a_job_goes_on_with_a_colleague_when_its_worker_is_killed(
+    bench: Bench, large_models: Models, tmp_path: Path, home: str | None, most: float
+) -> None:
+    """At the same home the lock of the dead is free at once; elsewhere its beats stand still for six seconds."""
     number = bench.add("moved", large_models)
     first = bench.start_worker()
     merge = bench.wait_for_merge(number)
-    second = bench.start_worker()
+    second = bench.start_worker(tmp_path / home if home else None)
     wait_until(lambda: len(bench.store.beats()) == 2, 30, bench.store.beats)
 
     first.kill()
@@ -275,7 +279,7 @@ def test_a_job_goes_on_with_a_colleague_when_its_worker_is_killed(bench: Bench, 
     took = time.monotonic() - killed
 
     job = bench.wait_for(number, JobState.DONE)
-    assert took < 10
+    assert took < most
     assert job.crashes in (0, 1)  # 0 where a unit was finished before
     assert second.poll() is None
     assert bench.folders() == ["moved"]
