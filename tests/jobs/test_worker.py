@@ -261,7 +261,7 @@ def test_a_queue_in_a_file_has_one_worker(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("queue", ["postgres"], indirect=True)
-@pytest.mark.parametrize(("home", "most"), [("other", 10.0), (None, 4.0)])
+@pytest.mark.parametrize(("home", "most"), [("other", 10.0), (None, 5.5)])
 def test_a_job_goes_on_with_a_colleague_when_its_worker_is_killed(
     bench: Bench, large_models: Models, tmp_path: Path, home: str | None, most: float
 ) -> None:
