@@ -36,5 +36,5 @@ def lean_torch() -> Iterator[None]:
             for name in _SPARED:
                 del sys.modules[name]
                 package, _, attribute = name.rpartition(".")
-                if package in sys.modules:
-                    delattr(sys.modules[package], attribute)
+                if package in sys.modules:  # not where nothing was imported, or the import failed
+                    vars(sys.modules[package]).pop(attribute, None)

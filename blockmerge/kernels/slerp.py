@@ -22,9 +22,8 @@ def slerp(tensors: Tensors, setting: Setting) -> Tensor:
     if abs(cos) > PARALLEL or float(setting.statistics[0].diagonal().min()) == 0:
         return torch.lerp(a, b, weight)
     angle = math.acos(cos)
-    return torch.add(
-        a * (math.sin((1 - weight) * angle) / math.sin(angle)), b, alpha=math.sin(weight * angle) / math.sin(angle)
-    )
+    shares = [math.sin(part * angle) / math.sin(angle) for part in (1 - weight, weight)]
+    return (a * shares[0]).add_(b, alpha=shares[1])
 
 
 KERNEL = Kernel(slerp, lambda _: (GRAM,))
