@@ -146,18 +146,20 @@ def test_a_merge_that_is_killed_again_and_again_has_failed_and_the_next_one_runs
     bench.start_worker()
 
     for attempt in (1, 2, 3):
-        wait_until(lambda attempt=attempt: _merges_at(bench, killed, attempt), 20, lambda: bench.store.get(killed))
-        bench.merge_at_work().kill()
+        wait_until(lambda attempt=attempt: _is_at(bench, killed, attempt), 20, lambda: bench.store.get(killed))
+        [process] = bench.processes("blockmerge.jobs.run")
+        process.kill()
 
     assert str(bench.wait_for(killed, JobState.FAILED).error).startswith("The merge was killed, most likely out of")
     bench.wait_for(after, JobState.DONE)
     assert bench.folders() == ["after"]
 
 
-def _merges_at(bench: Bench, number: int, attempt: int) -> bool:
-    """Whether a process is at this attempt, caught before it can finish a unit of work."""
+def _is_at(bench: Bench, number: int, attempt: int) -> bool:
+    """Whether a process has this attempt: just now, so before it can finish a unit of work."""
     job = bench.store.get(number)
-    return job.attempt == attempt and job.state is JobState.CHECKING and bench.is_at_work()
+    is_begun = job.attempt == attempt and job.state in {JobState.CHECKING, JobState.MERGING}
+    return is_begun and len(bench.processes("blockmerge.jobs.run")) == 1
 
 
 def test_a_stopped_job_that_is_cancelled_leaves_nothing(bench: Bench, large_models: Models) -> None:
