@@ -30,15 +30,16 @@ def elect(base: Tensor, changes: list[Tensor], setting: Setting) -> Tensor:
     """
     for change, weight in zip(changes, setting.weights, strict=True):
         change.mul_(weight)
-    sign = changes[0].clone()
-    for change in changes[1:]:
+    first, *others = changes
+    sign = first + others[0] if others else first.clone()
+    for change in others[1:]:
         sign.add_(change)
-    sign = torch.copysign(torch.ones((), device=base.device), sign)
+    torch.copysign(torch.ones((), device=base.device), sign, out=sign)
     for change in changes:
         change.mul_(sign).clamp_min_(0)  # what agrees with the sign, as a magnitude
     divisor = _divisor_of_agreeing(changes, setting.weights) if setting.parameters["normalize"] else None
-    total = changes[0]
-    for change in changes[1:]:
+    total = first
+    for change in others:
         total.add_(change)
     if divisor is not None:
         total.div_(divisor)
@@ -47,9 +48,9 @@ def elect(base: Tensor, changes: list[Tensor], setting: Setting) -> Tensor:
 
 def _divisor_of_agreeing(agreeing: list[Tensor], weights: tuple[float, ...]) -> Tensor:
     """The sum of the weights of those that are not 0, number by number; something else than 0 where all are."""
-    divisor = torch.zeros_like(agreeing[0])
-    for change, weight in zip(agreeing, weights, strict=True):
-        divisor.add_(change.sign(), alpha=weight)  # faster than to compare, as none is below 0
+    divisor = agreeing[0].sign().mul_(weights[0])  # faster than to compare, as none is below 0
+    for change, weight in zip(agreeing[1:], weights[1:], strict=True):
+        divisor.add_(change.sign(), alpha=weight)
     if min(weights) > 0:
         return divisor.clamp_min_(min(weights))
     return divisor.masked_fill_(divisor == 0, 1)

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import hardshrink
 
 from blockmerge.kernels.kernel import Kernel, Measure, Setting, Tensors, differences
 from blockmerge.kernels.ranks import count_lower, count_upper, find_upper, find_values
@@ -24,10 +23,10 @@ def ties(tensors: Tensors, setting: Setting) -> Tensor:
     if density == 0:
         return base.clone()
     if density < 1:
-        for index, threshold in enumerate(setting.statistics[1].tolist()):
-            # hardshrink drops what equals its limit, so that is the next number below.
-            limit = float(np.nextafter(np.float32(threshold), np.float32(-1)))
-            changes[index] = hardshrink(changes[index], limit) if threshold > 0 else changes[index]
+        for change, threshold in zip(changes, setting.statistics[1].tolist(), strict=True):
+            if threshold > 0:
+                # hardshrink drops what equals its limit, so that is the next number below.
+                torch.hardshrink(change, float(np.nextafter(np.float32(threshold), np.float32(-1))), out=change)
     return elect(base, changes, setting)
 
 
