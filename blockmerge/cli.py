@@ -6,8 +6,7 @@ Commands import what they call when they run: `--help` needs none of it, and pyd
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,9 +17,9 @@ from blockmerge.core.methods import METHODS
 from blockmerge.core.progress import IsCancelled
 from blockmerge.core.wish import Wish
 from blockmerge.engine.lean_torch import lean_torch
-from blockmerge.errors import BlockmergeError, InputError, RecipeError
+from blockmerge.errors import RecipeError
 from blockmerge.lasting import made_to_last
-from blockmerge.terminal import on_signals, progress_bar
+from blockmerge.terminal import exit_codes, on_signals, progress_bar
 
 if TYPE_CHECKING:
     from blockmerge.core.plan import Plan
@@ -53,23 +52,12 @@ def main() -> None:
     """Blend language models block by block. `python app.py` opens the page."""
 
 
-@contextmanager
-def _exit_codes() -> Iterator[None]:
-    """Every expected trouble as sentences on stderr and the exit code that belongs to it."""
-    try:
-        yield
-    except BlockmergeError as error:
-        for problem in error.problems:
-            typer.echo(problem, err=True)
-        raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
-
-
 @app.command()
 def inspect(model: Model, as_json: AsJson = False) -> None:
     """Show stacks, layers, modules, rows, dtype, size and vocabulary: the names that a recipe may use."""
     from blockmerge.core.describe import count_text, describe_checkpoint, size_text
 
-    with _exit_codes():
+    with exit_codes():
         value = describe_checkpoint(_open_models({"model": model})["model"])
     if as_json:
         typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
@@ -106,7 +94,7 @@ def template(
     from blockmerge.core.template import write_template
 
     keys = dict(zip("abcdefghijklmnopqrstuvwxyz", models, strict=False))
-    with _exit_codes():
+    with exit_codes():
         if method not in METHODS:
             raise RecipeError(f"--method {method}: there is no such merge method. Known: {', '.join(METHODS)}.")
         problems = tuple(METHODS[method].misuses(len(models), base is not None))
@@ -172,7 +160,7 @@ def plan(recipe: RecipeFile, device: DeviceName = "cpu", as_json: AsJson = False
     from blockmerge.engine.estimate import estimate
     from blockmerge.settings import read_settings
 
-    with _exit_codes():
+    with exit_codes():
         check_device(device)
         if device != "cpu":
             check_found(device, ask_gpu())
@@ -212,7 +200,7 @@ def merge(  # noqa: PLR0913 - one for each option
     from blockmerge.engine.devices import check_device
     from blockmerge.engine.target import Target
 
-    with _exit_codes():
+    with exit_codes():
         check_device(device)
         if to is not None and device != "cpu":
             raise RecipeError(
@@ -307,7 +295,7 @@ def diff(a: Model, b: Model, as_json: AsJson = False) -> None:
     from blockmerge.core.describe import difference_sentences
     from blockmerge.settings import read_settings
 
-    with _exit_codes():
+    with exit_codes():
         opened = _open_models({"a": a, "b": b})
         if any(held.is_headers_only for held in opened.values()):
             from blockmerge.hub.sources import with_weights
@@ -341,7 +329,7 @@ def verify(
     from blockmerge.checkpoints.verify_folder import verify_folder
     from blockmerge.core.describe import size_text
 
-    with _exit_codes():
+    with exit_codes():
         with progress_bar(0, hidden=as_json or not read_data) as report:
             verified = verify_folder(folder, report=report, read_data=read_data)
         warnings = [f"{name} holds {count} values that are NaN or Inf." for name, count in verified.nonfinite.items()]
@@ -374,7 +362,7 @@ def push(  # noqa: PLR0913 - one for each option
     as_json: AsJson = False,
 ) -> None:
     """Upload a result with its card, into a new private repository or as a commit to one that is there."""
-    with _exit_codes():
+    with exit_codes():
         from blockmerge.hub.publish import preview_card, publish
 
         hub = _hub()
@@ -408,5 +396,5 @@ def worker() -> None:
     from blockmerge.jobs.worker import run_worker
     from blockmerge.settings import read_settings
 
-    with _exit_codes():
+    with exit_codes():
         sys.exit(run_worker(read_settings(os.environ)))

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees of long work, and how they stop it."""
+"""What a person at a terminal sees of long work and of trouble, and how they stop it."""
 
 import signal
 import sys
@@ -7,7 +7,21 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import typer
+
 from blockmerge.core.progress import Progress
+from blockmerge.errors import BlockmergeError, InputError
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Every expected trouble as sentences on stderr and the exit code that belongs to it."""
+    try:
+        yield
+    except BlockmergeError as error:
+        for problem in error.problems:
+            typer.echo(problem, err=True)
+        raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
 
 
 def on_signals() -> list[int]:

@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 from playwright.sync_api import sync_playwright
 
-from blockmerge.jobs.states import JobState, NewJob
+from blockmerge.jobs.states import JobState
 from tests.browser.conftest import RunningApp, running_app
-from tests.jobs.bench import write_hollow_model
+from tests.jobs.bench import Bench, write_hollow_model
 from tests.ui.conftest import CHROMIUM_FLAGS, wait_until
 
 WARM = 50  # jobs until everything that is loaded once is loaded
@@ -32,10 +32,11 @@ def main() -> None:
         path = os.environ.get("BLOCKMERGE_TEST_CHROMIUM")
         browser = playwright.chromium.launch(executable_path=path, args=list(CHROMIUM_FLAGS))
         with running_app(folder) as app:
+            bench = Bench(app.settings, app.store)
             page = browser.new_page()
             page.goto(f"{app.address}/?tab=jobs")
             for number in range(jobs):
-                add(app, models, number)
+                bench.add(f"job-{number}", models)
                 wait_until(lambda: len(app.store.live()) < IN_LINE, PATIENCE)
                 if number + 1 in {WARM, jobs}:
                     wait_until(lambda: not app.store.live(), PATIENCE)
@@ -44,12 +45,6 @@ def main() -> None:
             ended = app.store.recent(jobs)
             assert {job.state for job in ended} == {JobState.DONE}
         browser.close()
-
-
-def add(app: RunningApp, models: tuple[Path, Path], number: int) -> None:
-    recipe = {"blockmerge": 1, "models": dict(zip("ab", map(str, models), strict=True)), "weights": {"layers": 0.5}}
-    name = f"job-{number}"
-    app.store.add(NewJob(name, json.dumps(recipe), app.settings.output / name, ("a", "b")))
 
 
 def sample(app: RunningApp) -> dict[str, tuple[float, int]]:
