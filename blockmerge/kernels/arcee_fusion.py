@@ -37,7 +37,7 @@ def _places(counts: Tensor, setting: Setting) -> Tensor:
 
 
 def _lower(tensors: Tensors, setting: Setting) -> Tensor:
-    return count_lower(_importance(tensors), setting.statistics[0])
+    return count_lower([_importance(tensors)], setting.statistics[0])
 
 
 def _quartiles(counts: Tensor, setting: Setting) -> Tensor:

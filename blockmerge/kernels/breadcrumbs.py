@@ -48,9 +48,7 @@ def _places(counts: Tensor, setting: Setting) -> Tensor:
 
 
 def _lower(tensors: Tensors, setting: Setting) -> Tensor:
-    places = setting.statistics[0]
-    rows = [count_lower(change.abs_(), places[2 * i : 2 * i + 2]) for i, change in enumerate(differences(tensors))]
-    return torch.cat(rows)
+    return count_lower([change.abs_() for change in differences(tensors)], setting.statistics[0])
 
 
 def _thresholds(counts: Tensor, setting: Setting) -> Tensor:

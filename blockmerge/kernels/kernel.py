@@ -46,7 +46,8 @@ def _as_it_is(total: Tensor, _: Setting) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """`part` measures one slice: int64 counts or float64 sums. `conclude` makes the statistic of their total."""
+    """`part` measures one slice: int64 counts, sparse where nearly all are 0, or float64 sums. `conclude` makes the
+    statistic of their total."""
 
     part: Function
     conclude: Callable[[Tensor, Setting], Tensor] = _as_it_is
@@ -72,14 +73,24 @@ class Kernel:
 
 
 def add_parts(parts: Sequence[Tensor]) -> Tensor:
-    """The total of the parts that a measure gave; the same in any order, as each sum is rounded once."""
-    if parts[0].dtype is torch.int64:
-        total = parts[0].clone()
-        for part in parts[1:]:
-            total += part
-        return total
+    """The total of the parts that a measure gave; the same in any order, as each sum is rounded once.
+
+    Overwrites the first counts, if these are dense; the total is.
+    """
+    if not parts[0].is_floating_point():
+        return _add_counts(parts)
     columns = torch.stack(list(parts)).view(len(parts), -1).T.tolist()
     return torch.tensor([math.fsum(column) for column in columns], dtype=torch.float64).view(parts[0].shape)
+
+
+def _add_counts(parts: Sequence[Tensor]) -> Tensor:
+    total = parts[0].to_dense()
+    for part in parts[1:]:
+        if part.is_sparse:  # ten times as fast as to add it
+            total.index_add_(0, part._indices()[0], part._values())  # the public ones sort first
+        else:
+            total += part
+    return total
 
 
 def differences(tensors: Tensors) -> list[Tensor]:

@@ -54,7 +54,7 @@ def _place(counts: Tensor, setting: Setting) -> Tensor:
 
 
 def _lower(tensors: Tensors, setting: Setting) -> Tensor:
-    return count_lower(_variance(differences(tensors)), setting.statistics[0])
+    return count_lower([_variance(differences(tensors))], setting.statistics[0])
 
 
 def _threshold(counts: Tensor, setting: Setting) -> Tensor:

@@ -17,6 +17,6 @@ def test_the_number_at_a_place_is_that_of_a_sort_however_the_tensor_is_cut(
     ranks = sorted(int(pick * (len(values) - 1)) for pick in picks)
 
     places = find_upper(add_parts([count_upper(part) for part in parts]), ranks)
-    found = find_values(add_parts([count_lower(part, places) for part in parts]), places)
+    found = find_values(add_parts([count_lower([part], places) for part in parts]), places)
 
     assert found.tolist() == tensor.sort().values[ranks].tolist()
