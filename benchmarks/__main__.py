@@ -7,10 +7,12 @@ one.
 """
 
 import argparse
+import compileall
 import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import blockmerge
 from benchmarks.contenders import CONTENDERS, Contender, Run, prepare
 from benchmarks.fixtures import SIZES
 from benchmarks.table import Results, write_table
@@ -27,6 +29,8 @@ def main() -> None:
     options.add_argument("--cold", action="store_true", help="drop the inputs from the page cache before every run")
     options.add_argument("--out", type=Path, default=Path("docs/benchmarks.md"))
     given = options.parse_args()
+    # As pip does with the others: a machine may forbid Python to keep what it compiled (PYTHONDONTWRITEBYTECODE).
+    compileall.compile_dir(Path(blockmerge.__file__).parent, quiet=1)
     chosen = [one for one in CONTENDERS if given.only is None or one.name in given.only]
     for size in given.sizes:
         with (given.folder / KEPT).open("a") as kept:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from blockmerge.engine.lean_torch import lean_torch
@@ -42,6 +43,13 @@ from blockmerge.engine.lean_torch import lean_torch
 with lean_torch():
     import torch
 print("torch.export" in sys.modules)
+"""
+_THREADS = """
+import os
+from blockmerge.engine.lean_torch import lean_torch
+with lean_torch():
+    import torch
+print(len(os.listdir("/proc/self/task")), os.environ.get("OPENBLAS_NUM_THREADS"))
 """
 
 
@@ -86,3 +94,12 @@ def test_a_torch_that_was_never_looked_at_is_imported_whole(tmp_path: Path) -> N
 def test_where_torch_is_imported_already_nothing_is_left_out() -> None:
     with lean_torch():
         assert sys.modules["torch.export"] is torch.export
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_numpy_starts_no_threads_for_products_of_matrices() -> None:
+    environ = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+
+    done = subprocess.run([sys.executable, "-c", _THREADS], env=environ, capture_output=True, text=True, check=True)
+
+    assert done.stdout == "1 None\n"
