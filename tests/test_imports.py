@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import blockmerge
 from tests.engine.merges import recipe_text
 from tests.tiny_models import write_llama
 
@@ -84,6 +86,17 @@ def test_the_page_loads_no_torch() -> None:
 
     assert "gradio" in loaded
     assert loaded & {"torch", "transformers"} == set()
+
+
+def test_the_page_writes_no_stubs_beside_its_modules(tmp_path: Path) -> None:
+    package = Path(blockmerge.__file__).parent
+    shutil.copytree(package, tmp_path / "blockmerge", ignore=shutil.ignore_patterns("*.pyc", "*.pyi"))
+    script = "import inspect, blockmerge.ui.serve; print(inspect.getfile.__module__, inspect.getfile(blockmerge.ui))"
+
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert done.stdout == f"inspect {tmp_path / 'blockmerge' / 'ui' / '__init__.py'}\n"
+    assert list(tmp_path.rglob("*.pyi")) == []
 
 
 def test_the_core_loads_nothing_but_what_reads_a_recipe() -> None:
