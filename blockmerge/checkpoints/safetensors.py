@@ -144,7 +144,7 @@ def _tensor(name: str, entry: object, file: str, start: int) -> TensorSpec:
 
 
 def _are_counts(values: Sequence[Any]) -> bool:
-    return set(map(type, values)) == {int} and min(values) >= 0  # type(), as True is an int
+    return all(type(value) is int and value >= 0 for value in values)  # type(), as True is an int
 
 
 def _dtype(code: str, name: str, file: str) -> DType:
