@@ -7,7 +7,7 @@ different things to different readers is refused here.
 import json
 import math
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from blockmerge.checkpoints.files import read_whole
 from blockmerge.errors import CheckpointError
@@ -105,7 +105,7 @@ def _refuse_constant(constant: str) -> NoReturn:
 
 
 def _check_depth(value: dict[str, object]) -> None:
-    level: list[dict[str, object] | list[object]] = [value]
+    level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
         held = (parent.values() if isinstance(parent, dict) else parent for parent in level)
         # json makes just these two; to ask isinstance of each number of a header takes three times as long.

@@ -16,8 +16,9 @@ def find_negative_zeros(inputs: Sequence[Tensor]) -> Tensor | None:
     """Where all of these tensors of one dtype are -0.0; None where the first never is."""
     bits = _BITS[inputs[0].dtype]
     first, negative_zero = inputs[0].view(bits), torch.iinfo(bits).min
-    # Read as a whole number -0.0 is the smallest of all: looking for it costs a twentieth of a blend.
-    if first.numel() == 0 or first.amin() != negative_zero:
+    # Read as a whole number -0.0 is the smallest of all: looking for it costs a twentieth of a blend. numpy finds the
+    # smallest of 16-bit numbers in half of torch's time.
+    if first.numel() == 0 or (first.numpy().min() if first.is_cpu else first.amin()) != negative_zero:
         return None
     everywhere = first == negative_zero
     for tensor in inputs[1:]:
