@@ -42,7 +42,8 @@ def _variance(changes: list[Tensor]) -> Tensor:
 
 def _upper(tensors: Tensors, _: Setting) -> Tensor:
     variance = _variance(differences(tensors))
-    return torch.cat([count_upper(variance), variance.count_nonzero().view(1)])
+    nonzero = variance.count_nonzero().view(1)
+    return torch.cat([count_upper(variance), nonzero])
 
 
 def _place(counts: Tensor, setting: Setting) -> Tensor:

@@ -37,20 +37,24 @@ def elect(base: Tensor, changes: list[Tensor], setting: Setting) -> Tensor:
     torch.copysign(torch.ones((), device=base.device), sign, out=sign)
     for change in changes:
         change.mul_(sign).clamp_min_(0)  # what agrees with the sign, as a magnitude
-    divisor = _divisor_of_agreeing(changes, setting.weights) if setting.parameters["normalize"] else None
-    total = first
+    total = _mean_of_agreeing(changes, setting.weights) if setting.parameters["normalize"] else _sum(changes)
+    return torch.add(base, total.mul_(sign), alpha=setting.number("lambda"), out=total)
+
+
+def _sum(agreeing: list[Tensor]) -> Tensor:
+    total, *others = agreeing
     for change in others:
         total.add_(change)
-    if divisor is not None:
-        total.div_(divisor)
-    return torch.add(base, total.mul_(sign), alpha=setting.number("lambda"))
+    return total
 
 
-def _divisor_of_agreeing(agreeing: list[Tensor], weights: tuple[float, ...]) -> Tensor:
-    """The sum of the weights of those that are not 0, number by number; something else than 0 where all are."""
-    divisor = agreeing[0].sign().mul_(weights[0])  # faster than to compare, as none is below 0
-    for change, weight in zip(agreeing[1:], weights[1:], strict=True):
-        divisor.add_(change.sign(), alpha=weight)
+def _mean_of_agreeing(agreeing: list[Tensor], weights: tuple[float, ...]) -> Tensor:
+    """Their sum over the sum of the weights of those that are not 0, number by number; 0 where all are 0."""
+    total, *others = agreeing
+    divisor = total.sign().mul_(weights[0])  # faster than to compare, as none is below 0
+    for change, weight in zip(others, weights[1:], strict=True):
+        total.add_(change)
+        divisor.add_(change.sign_(), alpha=weight)
     if min(weights) > 0:
-        return divisor.clamp_min_(min(weights))
-    return divisor.masked_fill_(divisor == 0, 1)
+        return total.div_(divisor.clamp_min_(min(weights)))
+    return total.div_(divisor.masked_fill_(divisor == 0, 1))

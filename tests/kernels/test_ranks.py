@@ -17,7 +17,7 @@ def test_the_number_at_a_place_is_that_of_a_sort_however_the_tensor_is_cut(
     parts = [part for part in (tensor[:cut], tensor[cut:]) if part.numel()]
     ranks = sorted(int(pick * (len(values) - 1)) for pick in picks)
 
-    places = find_upper(add_parts([count_upper(part) for part in parts]), ranks)
+    places = find_upper(add_parts([count_upper(part.clone()) for part in parts]), ranks)
     found = find_values(add_parts([count_lower([part], places) for part in parts]), places)
 
     assert found.tolist() == tensor.sort().values[ranks].tolist()
@@ -31,7 +31,7 @@ def test_slices_with_few_such_numbers_and_with_many_add_up(few_first: bool) -> N
     parts = tensor.split(5_000)
     ranks = [12_345, 15_000, 29_999]
 
-    places = find_upper(add_parts([count_upper(part) for part in parts]), ranks)
+    places = find_upper(add_parts([count_upper(part.clone()) for part in parts]), ranks)
     counts = [count_lower([part], places) for part in parts]
 
     assert {part.is_sparse for part in counts} == {True, False}
