@@ -146,9 +146,8 @@ def _tensor(name: str, entry: object, file: str, start: int) -> TensorSpec:
 
 
 def _are_counts(values: object) -> TypeGuard[list[int]]:
-    return isinstance(values, list) and all(
-        type(value) is int and value >= 0 for value in values
-    )  # type(), as True is an int
+    # type(), as True is an int
+    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
 
 
 def _dtype(code: str, name: str, file: str) -> DType:

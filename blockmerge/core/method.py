@@ -96,4 +96,4 @@ class Method:
     def scope_for(self, parameters: Mapping[str, Value]) -> Scope:
         """What a kernel must see at once with these parameters."""
         wanted = [entry.scopes.get(parameters[entry.name], Scope.CHUNK) for entry in self.parameters if entry.scopes]
-        return max([self.scope, *wanted], key=lambda scope: scope.value)
+        return max([self.scope, *wanted], key=lambda scope: scope.value) if wanted else self.scope

@@ -127,10 +127,10 @@ def chunks_of_step(file: str, step: Step, offset: int, method: str, grain: Grain
     for start in range(0, step.nbytes, size):
         nbytes = min(size, step.nbytes - start)
         first, count = start * 8 // step.dtype.bits, nbytes * 8 // step.dtype.bits
-        sources = tuple(
-            _gathered(step, number, first, count) if step.rows else _range(source, first, count)
-            for number, source in enumerate(step.sources)
-        )
+        if step.rows:
+            sources = tuple(_gathered(step, number, first, count) for number in range(len(step.sources)))
+        else:
+            sources = tuple([_range(source, first, count) for source in step.sources])
         pieces = _pieces(step.name, start, nbytes) if scope is Scope.CHUNK else ()
         yield Chunk(file, offset + start, nbytes, step, first, scope, sources, pieces)
 
@@ -187,17 +187,21 @@ def _can_join(held: Sequence[Chunk], chunk: Chunk, method: str, most: int) -> bo
         return False
     if chunk.offset + chunk.nbytes - first.offset > most:
         return False
-    return all(
-        (own.file, own.dtype, own.offset + own.nbytes) == (new.file, new.dtype, new.offset)
-        for own, new in zip(last.sources, chunk.sources, strict=True)
-    )
+    return all(map(_lies_behind, last.sources, chunk.sources))
+
+
+def _lies_behind(own: FileRange, new: FileRange) -> bool:
+    return own.offset + own.nbytes == new.offset and own.file == new.file and own.dtype is new.dtype
 
 
 def _are_alike(step: Step, other: Step) -> bool:
     return step is other or (
         not other.rows
-        and (step.action, step.weight, step.weights, step.dtype, len(step.sources))
-        == (other.action, other.weight, other.weights, other.dtype, len(other.sources))
+        and step.action is other.action
+        and step.dtype is other.dtype
+        and step.weight == other.weight
+        and step.weights == other.weights
+        and len(step.sources) == len(other.sources)
         and step.parameters == other.parameters
     )
 
