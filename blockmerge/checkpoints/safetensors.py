@@ -134,7 +134,7 @@ def check_name(name: str, file: str) -> str:
 
 def _tensor(name: str, entry: object, file: str, start: int) -> TensorSpec:
     check_name(name, file)
-    if isinstance(entry, dict):  # `match` takes twice as long, and there are headers with ten thousand of them
+    if isinstance(entry, dict):  # `match` takes half as long again, and some headers have ten thousand
         code, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
         if isinstance(code, str) and _are_counts(shape) and _are_counts(offsets) and len(offsets) == 2:
             begin, end = offsets
