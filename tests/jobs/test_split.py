@@ -46,10 +46,10 @@ def start_two(crew: Bench) -> tuple[subprocess.Popen[bytes], subprocess.Popen[by
 
 
 def add(crew: Bench, name: str, models: Models) -> int:
-    """A job of 0.5 GB in six parts or so."""
+    """A job of 0.5 GB in six parts or so; linear would be done before two workers can be caught at it."""
     recipe = {
         "blockmerge": 1,
-        "method": "linear",
+        "method": "slerp",
         "models": {"a": str(models[0]), "b": str(models[1])},
         "weights": {"layers": 0.5},
         "output": {"shard_size": "100MB"},
