@@ -19,6 +19,8 @@ RUN pip install --no-cache-dir ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} 
     --requirement requirements.txt --constraint constraints.txt
 COPY app.py README.md LICENSE ./
 COPY blockmerge blockmerge
+# As pip does with all else: who runs it may not write here, and each process would compile it again.
+RUN python -m compileall -q blockmerge
 
 ENV BLOCKMERGE_MODELS=/models \
     BLOCKMERGE_OUTPUT=/output \
