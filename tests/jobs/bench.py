@@ -78,7 +78,7 @@ class Bench:
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def add(self, name: str, models: tuple[Path, Path], method: str = "slerp", device: str = "cpu") -> int:
-        """slerp, as it takes more than twice as long as linear, which would be done with 0.5 GB before it is stopped."""
+        """slerp takes more than twice as long as linear, which would be done with 0.5 GB before it is stopped."""
         recipe = {
             "blockmerge": 1,
             "method": method,
