@@ -120,11 +120,12 @@ class Bench:
         tensors = station.bring(read)
         pair_into = self._kernel.pair_into
         vanished: Sequence[Tensor] = ()
-        if setting and pair_into and len(tensors) == 2 and all(tensor.dtype is _torch(chunk) for tensor in tensors):
-            result = tensors[0]  # in place, as less memory is quicker
+        has_own_dtype = [tensor.dtype is _torch(chunk) for tensor in tensors]
+        # In place where it can be, as less memory is quicker.
+        result = tensors[0] if has_own_dtype[0] else station.room(slot.result, chunk.nbytes, _torch(chunk))
+        if setting and pair_into and len(tensors) == 2 and all(has_own_dtype):
             pair_into(tensors, setting, result)
         else:
-            result = station.room(slot.result, chunk.nbytes, _torch(chunk))
             vanished = self._blend(tensors, chunk, setting, result)
         home, arrive = station.send_home(result, slot.result)
         return Begun(chunk, slot, station, read, home, arrive, vanished)
@@ -159,15 +160,23 @@ class Bench:
         """The chunk's sources in float32, slice by slice, as the kernel sees them."""
         seen = [seen_as(tensor, chunk.scope, chunk.step.shape) for tensor in tensors]
         for part, now in slices(seen, setting, chunk.scope, self._slice):
-            yield [self._as_float(index, tensor) for index, tensor in enumerate(part)], now
+            yield self._as_floats(part), now
 
-    def _as_float(self, index: int, tensor: Tensor) -> Tensor:
+    def _as_floats(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """In one go, as each call of torch waits for Python's lock when it returns."""
+        floats = [self._floats_of(index, tensor) for index, tensor in enumerate(tensors)]
+        wanted = [(own, tensor) for own, tensor in zip(floats, tensors, strict=True) if own is not tensor]
+        if wanted:
+            torch._foreach_copy_([own for own, _ in wanted], [tensor for _, tensor in wanted])
+        return floats
+
+    def _floats_of(self, index: int, tensor: Tensor) -> Tensor:
+        """Room for a tensor's numbers in float32: itself, where these are."""
         if tensor.dtype is torch.float32:
             return tensor
         while len(self._floats) <= index:
             self._floats.append(Buffer())
-        floats = self._station.room(self._floats[index], 4 * tensor.numel(), torch.float32)
-        return floats.view(tensor.shape).copy_(tensor)
+        return self._station.room(self._floats[index], 4 * tensor.numel(), torch.float32).view(tensor.shape)
 
     def _read(self, chunk: Chunk, slot: _Slot) -> list[memoryview]:
         views = [slot.source(index).bytes(source.nbytes) for index, source in enumerate(chunk.sources)]

@@ -7,20 +7,23 @@ import torch
 from torch import Tensor
 
 SMALLEST = 1 << 20  # bytes: most chunks never need more
-KEPT = 16 << 20  # bytes: larger than any slice of numbers that a kernel makes
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
+KEPT = 16 << 20  # bytes, for slices of numbers that a kernel makes
+LARGE = 2 << 20  # bytes, of what is no slice and goes back, as it would leave gaps: tables, whole tensors
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # mallopt(3)
 
 
 def keep_freed_memory() -> None:
     """Have glibc give what a kernel made and dropped to the next one, and not back to the system.
 
     By default it returns a megabyte as soon as it is free, and the system clears it page by page when it is asked for
-    again: a third of the time of slerp, a fifth of that of ties. Other C libraries do as they please.
+    again: a third of the time of slerp, a fifth of that of ties. By default also what one thread gave back is of no use
+    to the others: 10 MB of ties. Other C libraries do as they please.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(_TRIM_THRESHOLD, KEPT)
-        mallopt(_MMAP_THRESHOLD, KEPT)
+        mallopt(_MMAP_THRESHOLD, LARGE)
+        mallopt(_ARENA_MAX, 1)
 
 
 class Buffer:

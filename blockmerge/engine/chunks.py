@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from blockmerge.checkpoints.manifest import BLOCK
 from blockmerge.core.method import Scope
@@ -13,7 +13,7 @@ from blockmerge.core.plan import Action, OutputShard, Step
 from blockmerge.core.tensors import DType
 from blockmerge.kernels import KERNELS
 from blockmerge.kernels.in_memory import row_length
-from blockmerge.kernels.kernel import SLICE
+from blockmerge.kernels.kernel import SLICE, sample_runs
 
 CHUNK = 1 << 20  # bytes of the result; 0.5 to 1 MiB stays in a core's own cache (docs/decisions.md)
 
@@ -127,12 +127,27 @@ def chunks_of_step(file: str, step: Step, offset: int, method: str, grain: Grain
     for start in range(0, step.nbytes, size):
         nbytes = min(size, step.nbytes - start)
         first, count = start * 8 // step.dtype.bits, nbytes * 8 // step.dtype.bits
-        if step.rows:
-            sources = tuple(_gathered(step, number, first, count) for number in range(len(step.sources)))
-        else:
-            sources = tuple([_range(source, first, count) for source in step.sources])
         pieces = _pieces(step.name, start, nbytes) if scope is Scope.CHUNK else ()
-        yield Chunk(file, offset + start, nbytes, step, first, scope, sources, pieces)
+        yield Chunk(file, offset + start, nbytes, step, first, scope, _sources(step, first, count), pieces)
+
+
+def sample_of(chunks: Sequence[Chunk]) -> Chunk:
+    """The sample of the tensor whose chunks these are, to be measured as if its runs lay behind each other."""
+    step = chunks[0].step
+    runs = [_sources(step, run.start, run.stop - run.start) for run in sample_runs(step.elements)]
+    return replace(chunks[0], sources=tuple(map(_behind_each_other, zip(*runs, strict=True))))
+
+
+def _behind_each_other(ranges: Sequence[FileRange]) -> FileRange:
+    parts = tuple(part for held in ranges for part in held.parts or (held,))
+    return replace(ranges[0], nbytes=sum(held.nbytes for held in ranges), parts=parts)
+
+
+def _sources(step: Step, first: int, count: int) -> tuple[FileRange, ...]:
+    """Where so many elements of a tensor are in each source."""
+    if step.rows:
+        return tuple(_gathered(step, number, first, count) for number in range(len(step.sources)))
+    return tuple([_range(source, first, count) for source in step.sources])
 
 
 def _pieces(name: str, start: int, nbytes: int) -> tuple[Piece, ...]:

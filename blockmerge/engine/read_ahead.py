@@ -28,5 +28,6 @@ def ahead(jobs: Iterable[Job], inputs: Mapping[tuple[str, str], int]) -> Iterato
 
 
 def _reads_first(job: Job) -> bool:
-    """Whether nothing before it has read the same bytes."""
-    return job.measure == 0 or (job.measure is None and (job.task is None or not job.task.measures))
+    """Whether nothing before it has read the same bytes, but for a sample of them."""
+    measures = () if job.task is None else job.task.measures
+    return job.measure == next((number for number, measure in enumerate(measures) if not measure.of_sample), None)

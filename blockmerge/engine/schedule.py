@@ -6,15 +6,15 @@ bytes in memory.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from threading import Condition, Event
 
 from torch import Tensor
 
 from blockmerge.core.plan import Action, Step
-from blockmerge.engine.chunks import Chunk, Grain, chunks_of_step
+from blockmerge.engine.chunks import Chunk, Grain, chunks_of_step, sample_of
 from blockmerge.engine.units import Unit
-from blockmerge.kernels.kernel import Kernel, Measure, Setting, add_parts
+from blockmerge.kernels.kernel import Kernel, Measure, Setting, add_parts, conclude
 from blockmerge.kernels.random_numbers import key_of
 
 WINDOW_BYTES = 64 * 10**6
@@ -23,7 +23,7 @@ WINDOW_TENSORS = 4  # each may hold some megabytes of counts
 
 @dataclass(slots=True)
 class Task:
-    """The measures of one tensor. `setting` grows by one statistic with every pass that is complete."""
+    """The measures of one tensor. `setting` grows by a statistic with every pass that is complete or not needed."""
 
     setting: Setting
     measures: Sequence[Measure]
@@ -31,6 +31,10 @@ class Task:
     parts: list[Tensor] = field(default_factory=list)
     measured: int = 0
     changed: Condition = field(default_factory=Condition)
+
+    def chunks_of(self, number: int) -> Sequence[Chunk]:
+        """What a pass sees."""
+        return (sample_of(self.chunks),) if self.measures[number].of_sample else self.chunks
 
     def wait_for(self, passes: int, stop: Event) -> bool:
         """Wait until so many passes are complete; False when the work was stopped meanwhile."""
@@ -47,10 +51,8 @@ class Task:
             # Counts are added up at once, as each is as large as a histogram; sums wait, to be rounded once.
             self.parts = [add_parts([*self.parts, *parts])] if _are_counts(parts) else [*self.parts, *parts]
             self.measured += 1
-            if self.measured == len(self.chunks):
-                measure = self.measures[len(self.setting.statistics)]
-                found = measure.conclude(add_parts(self.parts), self.setting)
-                self.setting = replace(self.setting, statistics=(*self.setting.statistics, found))
+            if self.measured == len(self.chunks_of(len(self.setting.statistics))):
+                self.setting = conclude(self.measures, self.parts, self.setting)
                 self.parts, self.measured = [], 0
                 self.changed.notify_all()
 
@@ -72,6 +74,11 @@ class Job:
     def setting(self) -> Setting | None:
         return None if self.task is None else self.task.setting
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether what it would measure is known already."""
+        return self.task is not None and self.measure is not None and self.measure < len(self.task.setting.statistics)
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
@@ -92,7 +99,7 @@ class Schedule:
                 for number in range(max((len(task.measures) for task in fresh.values()), default=0)):
                     for task in fresh.values():
                         if number < len(task.measures):
-                            yield from (Job(chunk, unit, task, number) for chunk in task.chunks)
+                            yield from (Job(chunk, unit, task, number) for chunk in task.chunks_of(number))
                 for chunk in window:
                     yield Job(chunk, unit, tasks.get(chunk.step.name))
                 # A tensor may go on in the next unit; of all others the statistics are not needed any more.

@@ -106,6 +106,8 @@ class Crew:
         with ExitStack() as on_error:
             on_error.callback(self._stop.set)  # the others may wait for what will never be measured
             while (job := self._take()) is not None and self._is_due(job):
+                if job.is_idle:
+                    continue
                 if job.task is not None and job.measure is not None:
                     job.task.add(bench.measure(job.chunk, job.task.setting, job.measure))
                     continue

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from blockmerge.kernels.kernel import Kernel, Measure, Setting, Tensors
-from blockmerge.kernels.ranks import count_lower, count_upper, find_upper, find_values
+from blockmerge.kernels.kernel import Kernel, Setting, Tensors
+from blockmerge.kernels.ranks import passes
 
 _SMALL = 1e-8
 
@@ -28,20 +28,8 @@ def _importance(tensors: Tensors) -> Tensor:
     return (model - base).abs_().mul_(divergence.clamp_min_(0))
 
 
-def _upper(tensors: Tensors, _: Setting) -> Tensor:
-    return count_upper(_importance(tensors))
+def _ranks(setting: Setting) -> list[int]:
+    return [(setting.elements - 1) * quarter // 4 for quarter in (1, 2, 3)]
 
 
-def _places(counts: Tensor, setting: Setting) -> Tensor:
-    return find_upper(counts, [(setting.elements - 1) * quarter // 4 for quarter in (1, 2, 3)])
-
-
-def _lower(tensors: Tensors, setting: Setting) -> Tensor:
-    return count_lower([_importance(tensors)], setting.statistics[0])
-
-
-def _quartiles(counts: Tensor, setting: Setting) -> Tensor:
-    return find_values(counts, setting.statistics[0])
-
-
-KERNEL = Kernel(arcee_fusion, lambda _: (Measure(_upper, _places), Measure(_lower, _quartiles)))
+KERNEL = Kernel(arcee_fusion, lambda _: passes(lambda tensors: [_importance(tensors)], _ranks))

@@ -2,11 +2,10 @@
 
 import math
 
-import torch
 from torch import Tensor
 
-from blockmerge.kernels.kernel import Kernel, Measure, Setting, Tensors, differences
-from blockmerge.kernels.ranks import count_lower, count_upper, find_upper, find_values
+from blockmerge.kernels.kernel import Kernel, Measure, Setting, Tensors, change_magnitudes, differences
+from blockmerge.kernels.ranks import passes_by_sample
 from blockmerge.kernels.signs import add_up
 
 
@@ -27,7 +26,7 @@ def crumbs(tensors: Tensors, setting: Setting) -> list[Tensor]:
         return changes
     if _kept(setting) == 0:
         return [change.zero_() for change in changes]
-    for change, (low, high) in zip(changes, setting.statistics[1].view(-1, 2).tolist(), strict=True):
+    for change, (low, high) in zip(changes, setting.statistics[-1].view(-1, 2).tolist(), strict=True):
         magnitude = change.abs()
         change.masked_fill_((magnitude < low).logical_or_(magnitude > high), 0)
     return changes
@@ -37,29 +36,17 @@ def _kept(setting: Setting) -> int:
     return math.floor(setting.number("density") * setting.elements)
 
 
-def _upper(tensors: Tensors, _: Setting) -> Tensor:
-    return torch.stack([count_upper(change.abs_()) for change in differences(tensors)])
-
-
-def _places(counts: Tensor, setting: Setting) -> Tensor:
+def _ranks(setting: Setting) -> list[int]:
     kept, outliers = _kept(setting), math.floor(setting.number("gamma") * setting.elements)
     dropped = max(0, setting.elements - kept - outliers)
-    return torch.cat([find_upper(row, [dropped, dropped + kept - 1]) for row in counts])
-
-
-def _lower(tensors: Tensors, setting: Setting) -> Tensor:
-    return count_lower([change.abs_() for change in differences(tensors)], setting.statistics[0])
-
-
-def _thresholds(counts: Tensor, setting: Setting) -> Tensor:
-    return find_values(counts, setting.statistics[0])
+    return [dropped, dropped + kept - 1]
 
 
 def measures(setting: Setting) -> tuple[Measure, ...]:
     """Where something is dropped and something is kept, the two thresholds of each difference."""
     if setting.number("density") == 1 or _kept(setting) == 0:
         return ()
-    return Measure(_upper, _places), Measure(_lower, _thresholds)
+    return passes_by_sample(change_magnitudes, _ranks, setting.elements)
 
 
 KERNEL = Kernel(breadcrumbs, measures)

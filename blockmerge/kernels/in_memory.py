@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from blockmerge.core.method import Scope
-from blockmerge.kernels.kernel import SLICE, Kernel, Setting, Tensors, add_parts
+from blockmerge.kernels.kernel import SLICE, Kernel, Setting, Tensors, conclude, sample_runs
 from blockmerge.kernels.negative_zeros import find_negative_zeros, put_negative_zeros
 
 
@@ -16,11 +17,18 @@ def merge_tensors(kernel: Kernel, tensors: Tensors, setting: Setting, scope: Sco
     if tensors[0].numel() == 0:
         return tensors[0].clone()
     seen = [seen_as(tensor, scope, tuple(shape)) for tensor in tensors]
-    for measure in kernel.measures(setting):
+    measures = kernel.measures(setting)
+    while len(setting.statistics) < len(measures):
+        measure = measures[len(setting.statistics)]
+        measured = [_sample(tensor) for tensor in seen] if measure.of_sample else seen
         # What is found is small, and concluded on the processors wherever the tensors are.
-        parts = [measure.part(part, now).cpu() for part, now in slices(seen, setting, scope)]
-        setting = replace(setting, statistics=(*setting.statistics, measure.conclude(add_parts(parts), setting)))
+        parts = [measure.part(part, now).cpu() for part, now in slices(measured, setting, scope)]
+        setting = conclude(measures, parts, setting)
     return combine(kernel, seen, setting, strength).view(shape)
+
+
+def _sample(tensor: Tensor) -> Tensor:
+    return torch.cat([tensor[run] for run in sample_runs(len(tensor))])
 
 
 def combine(kernel: Kernel, tensors: Tensors, setting: Setting, strength: float) -> Tensor:

@@ -7,7 +7,7 @@ on their order, so a part holds whole-number counts, or sums that are added up e
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from torch import Tensor
 from blockmerge.core.method import Value
 
 SLICE = 1 << 18  # elements that are measured at once; another number would change sums in their last bits
+_RUNS, _RUN = 64, 1 << 13  # of a sample: so many runs, of so many elements
+_GOLDEN = 0.6180339887498949  # its multiples spread evenly over the unit interval, and in step with no length of rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +46,23 @@ def _as_it_is(total: Tensor, _: Setting) -> Tensor:
     return total
 
 
+def _always(_: Setting) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """`part` measures one slice: int64 counts, sparse where nearly all are 0, or float64 sums. `conclude` makes the
-    statistic of their total."""
+    """`part` measures one slice: whole-number counts, sparse where nearly all are 0, or float64 sums. `conclude` makes
+    the statistic of their total.
+
+    One `of_sample` sees only the `sample_runs` of a tensor. Where one is not `needed`, as those before have found what
+    it is for, its statistic is the last one.
+    """
 
     part: Function
     conclude: Callable[[Tensor, Setting], Tensor] = _as_it_is
+    of_sample: bool = False
+    needed: Callable[[Setting], bool] = _always
 
 
 def _no_measures(_: Setting) -> tuple[Measure, ...]:
@@ -70,6 +82,30 @@ class Kernel:
     measures: Callable[[Setting], tuple[Measure, ...]] = _no_measures
     is_pointwise: bool = False
     pair_into: Callable[[Tensors, Setting, Tensor], None] | None = None
+
+
+def conclude(measures: Sequence[Measure], parts: Sequence[Tensor], setting: Setting) -> Setting:
+    """The setting after the pass that gave these parts, and after those behind it that are not needed.
+
+    Overwrites the first parts.
+    """
+    found = measures[len(setting.statistics)].conclude(add_parts(parts), setting)
+    known = (*setting.statistics, found)
+    while len(known) < len(measures) and not measures[len(known)].needed(replace(setting, statistics=known)):
+        known = (*known, found)
+    return replace(setting, statistics=known)
+
+
+def sample_runs(elements: int) -> Sequence[slice]:
+    """Where in a tensor its sample lies: runs that are spread over its rows and, where these are long, its columns.
+
+    The whole of a small tensor.
+    """
+    pace, room = elements // _RUNS, elements // _RUNS - _RUN
+    if room <= 0:
+        return (slice(0, elements),)
+    starts = (number * pace + int(room * (number * _GOLDEN % 1)) for number in range(_RUNS))
+    return tuple(slice(start, start + _RUN) for start in starts)
 
 
 def add_parts(parts: Sequence[Tensor]) -> Tensor:
@@ -96,7 +132,14 @@ def _add_counts(parts: Sequence[Tensor]) -> Tensor:
 def differences(tensors: Tensors) -> list[Tensor]:
     """What each model changed in the base; new tensors, which the caller may overwrite."""
     base, *models = tensors
-    return [model - base for model in models]
+    return list(torch._foreach_sub(models, [base] * len(models)))
+
+
+def change_magnitudes(tensors: Tensors) -> list[Tensor]:
+    """Those of what `differences` gives; new tensors as well."""
+    changes = differences(tensors)
+    torch._foreach_abs_(changes)
+    return changes
 
 
 def split_base(tensors: Tensors, setting: Setting) -> tuple[Tensor | None, list[Tensor]]:

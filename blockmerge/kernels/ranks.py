@@ -2,16 +2,73 @@
 
 For float32 numbers of no sign, whose bits, read as whole numbers, are in the same order. Two passes over a tensor and
 up to half a megabyte for each place; exact, unlike a histogram of values, and independent of how the tensor is cut.
+
+Of a large tensor a sample says near which bits the place is. Then one pass over the whole is enough, which counts these
+bits; if the place is not among them, the two passes follow.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from blockmerge.kernels.kernel import Measure, Setting, Tensors
 
 UPPER = 1 << 15  # the sign is 0
 LOWER = 1 << 16
+# Bits that are near enough to be counted in one pass: those of numbers that differ by 3 to 6 %.
+NEAR = 6 * LOWER
+LARGE = 1 << 21  # elements, of which a sample is large enough
 _FEW = 1 / 32  # of a tensor's numbers: so many are told sooner one by one than as a histogram that is mostly 0
+_MOST = 1 << 31  # elements that counts of 32 bits can tell
+_THIN = 8  # of a sample every eighth number is looked at, as its rows differ more than neighbours do
+
+Magnitudes = Callable[[Tensors], Sequence[Tensor]]  # new tensors of no sign, which may be overwritten
+Ranks = Callable[[Setting], Sequence[int]]  # places in ascending order, from 0
+
+
+def passes(magnitudes: Magnitudes, ranks: Ranks) -> tuple[Measure, Measure]:
+    """What finds the numbers at these places of each of the magnitudes; the last statistic has them one by one."""
+    return (
+        Measure(
+            lambda tensors, _: torch.stack([count_upper(tensor) for tensor in magnitudes(tensors)]),
+            lambda counts, setting: torch.cat([find_upper(row, ranks(setting)) for row in counts]),
+        ),
+        Measure(
+            lambda tensors, setting: count_lower(magnitudes(tensors), setting.statistics[-1]),
+            lambda counts, setting: find_values(counts, setting.statistics[-1]),
+        ),
+    )
+
+
+def passes_by_sample(magnitudes: Magnitudes, ranks: Ranks, elements: int) -> tuple[Measure, ...]:
+    """As `passes`, for a tensor of so many elements, whose magnitudes depend on one element each.
+
+    The sample's pass must be the first of all.
+    """
+    upper, lower = passes(magnitudes, ranks)
+    if not LARGE <= elements < _MOST:
+        return upper, lower
+
+    def is_missed(setting: Setting) -> bool:
+        return bool((setting.statistics[1] < 0).any())
+
+    return (
+        Measure(
+            lambda tensors, setting: upper.part([tensor[::_THIN] for tensor in tensors], setting),
+            lambda counts, setting: torch.stack([find_near(row, ranks(setting), elements) for row in counts]),
+            of_sample=True,
+        ),
+        Measure(
+            lambda tensors, setting: count_near(magnitudes(tensors), setting.statistics[-1]),
+            lambda counts, setting: find_near_values(counts, setting.statistics[-1], ranks(setting)),
+        ),
+        replace(upper, needed=is_missed),
+        replace(lower, needed=is_missed),
+    )
 
 
 def count_upper(magnitudes: Tensor) -> Tensor:
@@ -61,3 +118,73 @@ def find_values(counts: Tensor, places: Tensor) -> Tensor:
     counts = counts.view(len(places), LOWER)
     lower = torch.searchsorted(counts.cumsum(1), places[:, 1:].contiguous(), right=True)[:, 0]
     return ((places[:, 0] << 16) | lower).to(torch.int32).view(torch.float32)
+
+
+def find_near(counts: Tensor, ranks: Sequence[int], elements: int) -> Tensor:
+    """For each place in a tensor of so many elements the first of the NEAR bits in whose middle it likely is, from the
+    `count_upper` of a sample. int64."""
+    sampled = int(counts.sum())
+    upper = find_upper(counts, [rank * sampled // elements for rank in ranks])[:, 0]
+    return (upper * LOWER + (LOWER - NEAR) // 2).clamp(0, UPPER * LOWER - NEAR)
+
+
+def count_near(magnitudes: Sequence[Tensor], begins: Tensor) -> Tensor:
+    """How many numbers have which of the NEAR bits from each begin on, and behind these how many have lower ones.
+
+    One row of begins for each tensor. int32 counts, NEAR + 1 for each begin; on the processors sparse.
+    """
+    bits = [tensor.view(torch.int32).flatten() for tensor in magnitudes]
+    found = [(held, begin) for held, row in zip(bits, begins.tolist(), strict=True) for begin in row]
+    if not bits[0].is_cpu:
+        return torch.cat([_near_counts(held - begin) for held, begin in found])
+    near = [_near(held.numpy(), begin, row * (NEAR + 1)) for row, (held, begin) in enumerate(found)]
+    places = np.concatenate([places for places, _ in near])
+    counts = np.ones(len(places), np.int32)
+    counts[np.cumsum([len(places) for places, _ in near]) - 1] = [below for _, below in near]
+    size = len(near) * (NEAR + 1)
+    return torch.sparse_coo_tensor(
+        torch.from_numpy(places).view(1, -1), torch.from_numpy(counts), (size,), check_invariants=False
+    )
+
+
+def _near_counts(behind: Tensor) -> Tensor:
+    near = torch.bincount(behind[(behind >= 0) & (behind < NEAR)], minlength=NEAR)
+    return torch.cat([near, (behind < 0).sum().view(1)]).int()
+
+
+def _near(bits: NDArray[np.int32], begin: int, row: int) -> tuple[NDArray[np.int32], int]:
+    """Where in a row that begins at `row` the bits belong that are near, with the place of all lower ones behind them;
+    and how many these are. numpy picks out numbers three times as fast as torch."""
+    is_lower, is_near = bits < begin, bits < begin + NEAR
+    is_near ^= is_lower
+    found = np.flatnonzero(is_near)
+    places = np.empty(len(found) + 1, np.int32)
+    np.subtract(bits[found], begin - row, out=places[:-1])
+    places[-1] = row + NEAR
+    return places, int(np.count_nonzero(is_lower))
+
+
+def find_near_values(counts: Tensor, begins: Tensor, ranks: Sequence[int]) -> Tensor:
+    """The float32 numbers at these places of each tensor, from the total of what `count_near` gave; -1 for one that is
+    not near."""
+    rows = counts.view(*begins.shape, NEAR + 1)
+    bits = [
+        _near_bits(row, begin, rank)
+        for of_tensor, own in zip(rows, begins.tolist(), strict=True)
+        for row, begin, rank in zip(of_tensor, own, ranks, strict=True)
+    ]
+    found = torch.tensor(bits, dtype=torch.int32)
+    return found.view(torch.float32).masked_fill(found < 0, -1)
+
+
+def _near_bits(counts: Tensor, begin: int, rank: int) -> int:
+    """Or -1. LOWER by LOWER, so that no sums as large as the counts are made."""
+    place = rank - int(counts[NEAR])
+    if place < 0:
+        return -1
+    for block in counts[:NEAR].view(-1, LOWER):
+        inside = int(block.sum())
+        if place < inside:
+            return begin + int(torch.searchsorted(block.cumsum(0), place, right=True))
+        begin, place = begin + LOWER, place - inside
+    return -1

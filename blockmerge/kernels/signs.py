@@ -28,17 +28,16 @@ def elect(base: Tensor, changes: list[Tensor], setting: Setting) -> Tensor:
     With `normalize`, the divisor is the sum of the weights of those that count: the disjoint mean. A sum of 0 counts as
     positive. Overwrites the changes. Source: Yadav et al. 2023, TIES-Merging, arXiv:2306.01708, section 4.
     """
-    for change, weight in zip(changes, setting.weights, strict=True):
-        change.mul_(weight)
+    torch._foreach_mul_(changes, setting.weights)
     first, *others = changes
     sign = first + others[0] if others else first.clone()
     for change in others[1:]:
         sign.add_(change)
     torch.copysign(torch.ones((), device=base.device), sign, out=sign)
-    for change in changes:
-        change.mul_(sign).clamp_min_(0)  # what agrees with the sign, as a magnitude
+    torch._foreach_mul_(changes, [sign] * len(changes))
+    torch._foreach_clamp_min_(changes, 0)  # what agrees with the sign, as a magnitude
     total = _mean_of_agreeing(changes, setting.weights) if setting.parameters["normalize"] else _sum(changes)
-    return torch.add(base, total.mul_(sign), alpha=setting.number("lambda"), out=total)
+    return torch.addcmul(base, total, sign, value=setting.number("lambda"), out=total)
 
 
 def _sum(agreeing: list[Tensor]) -> Tensor:

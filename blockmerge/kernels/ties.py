@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blockmerge.kernels.kernel import Kernel, Measure, Setting, Tensors, differences
-from blockmerge.kernels.ranks import count_lower, count_upper, find_upper, find_values
+from blockmerge.kernels.kernel import Kernel, Measure, Setting, Tensors, change_magnitudes, differences
+from blockmerge.kernels.ranks import passes_by_sample
 from blockmerge.kernels.signs import elect
 
 
@@ -23,32 +23,20 @@ def ties(tensors: Tensors, setting: Setting) -> Tensor:
     if density == 0:
         return base.clone()
     if density < 1:
-        for change, threshold in zip(changes, setting.statistics[1].tolist(), strict=True):
+        for change, threshold in zip(changes, setting.statistics[-1].tolist(), strict=True):
             if threshold > 0:
                 # hardshrink drops what equals its limit, so that is the next number below.
                 torch.hardshrink(change, float(np.nextafter(np.float32(threshold), np.float32(-1))), out=change)
     return elect(base, changes, setting)
 
 
-def _upper(tensors: Tensors, _: Setting) -> Tensor:
-    return torch.stack([count_upper(change.abs_()) for change in differences(tensors)])
-
-
-def _places(counts: Tensor, setting: Setting) -> Tensor:
+def _ranks(setting: Setting) -> list[int]:
     kept = max(1, math.floor(setting.number("density") * setting.elements))
-    return torch.cat([find_upper(row, [setting.elements - kept]) for row in counts])
-
-
-def _lower(tensors: Tensors, setting: Setting) -> Tensor:
-    return count_lower([change.abs_() for change in differences(tensors)], setting.statistics[0])
-
-
-def _thresholds(counts: Tensor, setting: Setting) -> Tensor:
-    return find_values(counts, setting.statistics[0])
+    return [setting.elements - kept]
 
 
 def _measures(setting: Setting) -> tuple[Measure, ...]:
-    return (Measure(_upper, _places), Measure(_lower, _thresholds)) if 0 < setting.number("density") < 1 else ()
+    return passes_by_sample(change_magnitudes, _ranks, setting.elements) if 0 < setting.number("density") < 1 else ()
 
 
 KERNEL = Kernel(ties, _measures)

@@ -9,7 +9,8 @@ from blockmerge.core.layout import Place
 from blockmerge.core.pairs import Source
 from blockmerge.core.plan import Action, OutputShard, Plan, Step
 from blockmerge.core.tensors import DType, TensorSpec
-from blockmerge.engine.chunks import CHUNK, Chunk, chunks_of, count_blocks
+from blockmerge.engine.chunks import CHUNK, Chunk, chunks_of, chunks_of_step, count_blocks, sample_of
+from blockmerge.kernels.kernel import sample_runs
 from tests.engine.merges import plan_for
 from tests.tiny_models import write_llama
 
@@ -88,6 +89,20 @@ def test_a_chunk_reads_the_elements_that_it_writes(shard: OutputShard) -> None:
             assert read.file == (source.model, source.tensor.file)
             assert read.offset == source.tensor.offset + first * source.tensor.dtype.bits // 8
             assert read.nbytes * 8 // read.dtype.bits == chunk.nbytes * 8 // chunk.dtype.bits
+
+
+@given(shards())
+def test_a_sample_reads_runs_of_its_tensor(shard: OutputShard) -> None:
+    for step in (step for step in shard.steps if step.elements):
+        sample = sample_of(tuple(chunks_of_step("out", step, START, "linear")))
+
+        runs = sample_runs(step.elements)
+        for source, read in zip(step.sources, sample.sources, strict=True):
+            size, start = source.tensor.dtype.bits // 8, source.tensor.offset
+            assert [(part.offset, part.nbytes) for part in read.parts] == [
+                (start + run.start * size, (run.stop - run.start) * size) for run in runs
+            ]
+            assert read.nbytes == sum(part.nbytes for part in read.parts)
 
 
 def chunks_for(plan: Plan) -> list[Chunk]:

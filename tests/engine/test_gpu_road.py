@@ -26,6 +26,7 @@ from tests.engine.merges import contents, ignore, merge, plan_for, put
 from tests.engine.steps import far_apart
 from tests.engine.test_methods import folder as models_folder
 from tests.engine.test_methods import plan_for as plan_of
+from tests.engine.test_methods import sample_small_tensors
 from tests.kernels.cases import CASES, Case, case
 from tests.kernels.pretend_gpu import THERE, PretendGpu
 from tests.tiny_models import write_llama
@@ -77,6 +78,20 @@ def test_what_is_computed_elsewhere_goes_there_and_comes_back(
     assert found == wanted
 
 
+def test_a_threshold_near_that_of_a_sample_is_found_elsewhere_too(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "meta", torch.cpu, raising=False)
+    plan = plan_of(case("ties", 3), folder, dtype="float16")
+    wanted = by_hand(plan, Device(lambda: Gpu(HERE), COARSE), tmp_path)  # type: ignore[arg-type]
+
+    sample_small_tensors(monkeypatch)
+    with PretendGpu():
+        found = by_hand(plan, Device(lambda: Gpu(THERE), COARSE), tmp_path)  # type: ignore[arg-type]
+
+    assert found == wanted
+
+
 def by_hand(plan: Plan, device: Device, scratch: Path) -> dict[tuple[str, int], tuple[bytes, object]]:
     """What a worker thread does, in this thread: by shard and offset, the bytes and what is odd about them."""
     recipe, kernel = plan.recipe, KERNELS[plan.recipe.method]
@@ -86,6 +101,8 @@ def by_hand(plan: Plan, device: Device, scratch: Path) -> dict[tuple[str, int], 
         schedule = Schedule(recipe.method, kernel, recipe.base is not None, recipe.seed, device.grain)
         begun: deque[tuple[tuple[str, int], Begun | memoryview]] = deque()
         for job in schedule.jobs(units_of(plan, dict.fromkeys((shard.name for shard in plan.shards), 0), device.grain)):
+            if job.is_idle:
+                continue
             if job.task is not None and job.measure is not None:
                 job.task.add(bench.measure(job.chunk, job.task.setting, job.measure))
                 continue

@@ -129,6 +129,26 @@ def test_threads_chunks_and_units_change_no_bit(
     assert contents(tmp_path / "out") == contents(tmp_path / "again")
 
 
+def sample_small_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if they were large."""
+    monkeypatch.setattr("blockmerge.kernels.ranks.LARGE", 1)
+    monkeypatch.setattr("blockmerge.kernels.kernel._RUNS", 8)
+    monkeypatch.setattr("blockmerge.kernels.kernel._RUN", 1000)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.method.startswith(("ties", "breadcrumbs"))], ids=str)
+def test_a_threshold_that_was_looked_for_near_that_of_a_sample_is_the_same(
+    case: Case, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_for(case, folder)
+    merge(plan, tmp_path / "out")
+
+    sample_small_tensors(monkeypatch)
+    merge(plan, tmp_path / "again", threads=3)
+
+    assert contents(tmp_path / "out") == contents(tmp_path / "again")
+
+
 @pytest.mark.parametrize("wanted", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("method", [case("ties", 3), case("slerp", 2), case("della", 3)], ids=str)
 def test_all_dtypes_come_in_and_go_out(method: Case, wanted: str, folder: Path, tmp_path: Path) -> None:

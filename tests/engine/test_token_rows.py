@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from blockmerge.checkpoints.models import open_models
 from blockmerge.core.plan import make_plan
 from blockmerge.core.recipe import parse_recipe
+from blockmerge.engine.chunks import chunks_of_step, sample_of
 from blockmerge.engine.merge import carry_out
 from blockmerge.engine.target import Target
 from tests.merging import merge, plan_merge
@@ -130,6 +131,14 @@ def test_the_plan_names_the_counts_and_each_step_its_rows(pair: Path) -> None:
     ) in plan.notes
     step = next(step for step in plan.steps if step.name == HEAD)
     assert sum(run.count for run in step.rows) == 64
+
+
+def test_the_sample_of_a_small_tensor_is_its_rows_as_they_are_merged(pair: Path) -> None:
+    step = next(step for step in plan_merge(pair, {"layers": 0.5}).steps if step.name == EMBEDDINGS)
+    [chunk] = chunks_of_step("out", step, 0, "linear")
+
+    assert len(chunk.sources[1].parts) > 1
+    assert sample_of([chunk]).sources == chunk.sources
 
 
 def test_equal_vocabularies_with_other_padding_meet_by_token(tmp_path: Path) -> None:

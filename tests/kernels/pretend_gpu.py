@@ -71,8 +71,8 @@ def _run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     device = kwargs.get("device")
     given = {**kwargs, "device": torch.device("cpu")} if device is not None else kwargs
     result = func(*tree_map(_own, args), **tree_map(_own, given))
-    if func._schema.is_mutable:  # in place
-        return args[0]
+    if func._schema.is_mutable:  # in place; of several tensors nothing is returned
+        return args[0] if func._schema.returns else None
     goes_there = is_there if device is None else torch.device(device) == THERE
     return tree_map(_there, result) if goes_there else result
 
