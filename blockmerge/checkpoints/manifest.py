@@ -11,7 +11,9 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import TypeGuard
 
 import xxhash
 
@@ -42,7 +44,7 @@ class FileEntry:
     digest: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, so that it can keep what was found once
 class Manifest:
     """`recipe` is the canonical recipe, `mergekit` the same merge in mergekit's grammar, empty where there is none.
     `files` is filled by write_manifest: all files of the folder but this one, beside those that are named before."""
@@ -55,7 +57,7 @@ class Manifest:
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     mergekit: str = ""
 
-    @property
+    @cached_property
     def result_digest(self) -> str:
         return result_digest(self.tensors)
 
@@ -139,8 +141,9 @@ def _lines(value: Mapping[str, object]) -> str:
     entries = []
     for key, held in value.items():
         if isinstance(held, Mapping):
-            inner = ",\n".join(f"  {text(name)}: {text(entry)}" for name, entry in held.items())
-            entries.append(f" {text(key)}: {{\n{inner}\n }}")
+            # No text holds what is between two entries, as its own quotation marks have a backslash before them.
+            inner = text(held)[1:-1].replace('}, "', '},\n  "')
+            entries.append(f" {text(key)}: {{\n{'  ' if held else ''}{inner}\n }}")
         else:
             entries.append(f" {text(key)}: {text(held)}")
     return "{\n" + ",\n".join(entries) + "\n}\n"
@@ -187,12 +190,16 @@ def _manifest(value: Mapping[str, object]) -> Manifest:
 
 
 def _tensor(name: str, entry: object) -> TensorEntry:
-    match entry:
-        case {"dtype": str(code), "shape": [*shape], "digest": str(digest)} if code in DTYPE_BY_CODE and all(
-            type(size) is int for size in shape
-        ):
-            return TensorEntry(DTYPE_BY_CODE[code], tuple(shape), digest)
+    if isinstance(entry, dict):  # `match` takes three times as long, and some manifests have ten thousand
+        code, shape, digest = entry.get("dtype"), entry.get("shape"), entry.get("digest")
+        dtype = DTYPE_BY_CODE.get(code) if isinstance(code, str) else None
+        if dtype is not None and _are_whole(shape) and isinstance(digest, str):
+            return TensorEntry(dtype, tuple(shape), digest)
     raise VerifyError(f"{MANIFEST} does not describe the tensor {shown(name)}: dtype, shape and digest were expected.")
+
+
+def _are_whole(values: object) -> TypeGuard[list[int]]:
+    return isinstance(values, list) and all(type(value) is int for value in values)
 
 
 def _file(name: str, entry: object) -> FileEntry:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 # A number that stands alone between dots; layers_3 is layers.3. No model has a million layers, and int() refuses
 # thousands of digits.
@@ -30,8 +31,13 @@ class Kind:
 
 def find_kinds(spelled: Mapping[str, str]) -> Sequence[Kind]:
     """The kinds in the order of their first names; `spelled` has for every name the one whose numbers count."""
+    return _find_kinds(tuple(spelled.items()))
+
+
+@lru_cache(maxsize=4)  # a merge asks several times for the same names: to open each model, and to plan
+def _find_kinds(spelled: Sequence[tuple[str, str]]) -> Sequence[Kind]:
     kinds: dict[tuple[str, ...], Kind] = {}
-    for name, counted in spelled.items():
+    for name, counted in spelled:
         pieces = _NUMBER.split(f".{counted}")  # what lies between numbers, and the numbers, in turn
         between = tuple(pieces[::2])
         kind = kinds.get(between)

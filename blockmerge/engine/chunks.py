@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from blockmerge.checkpoints.manifest import BLOCK
@@ -103,17 +103,35 @@ def chunks_of(
     `data_start` is where the first tensor's bytes begin in the shard. Without a `grain` it is that of the processors.
     """
     grain = grain or _fine()
-    held: list[Chunk] = []
     offset = data_start
-    for step in shard.steps:
-        for chunk in chunks_of_step(shard.name, step, offset, method, grain):
-            if held and not _can_join(held, chunk, method, grain.chunk):
-                yield _join(held)
-                held = []
-            held.append(chunk)
-        offset += step.nbytes
+    for steps in _runs(shard.steps, method, grain.chunk):
+        if len(steps) == 1:
+            yield from chunks_of_step(shard.name, steps[0], offset, method, grain)
+        else:
+            yield _chunk_of_run(shard.name, steps, offset)
+        offset += sum(step.nbytes for step in steps)
+
+
+def _runs(steps: Iterable[Step], method: str, most: int) -> Iterator[Sequence[Step]]:
+    """Tensors one by one, or several that make one chunk of `most` bytes or fewer."""
+    held: list[Step] = []
+    nbytes = 0
+    for step in steps:
+        if held and not (nbytes + step.nbytes <= most and _can_join(held[-1], step, method)):
+            yield held
+            held, nbytes = [], 0
+        held.append(step)
+        nbytes += step.nbytes
     if held:
-        yield _join(held)
+        yield held
+
+
+def _chunk_of_run(file: str, steps: Sequence[Step], offset: int) -> Chunk:
+    first = steps[0]
+    nbytes = sum(step.nbytes for step in steps)
+    sources = tuple(_range(source, 0, nbytes * 8 // first.dtype.bits) for source in first.sources)
+    pieces = tuple(piece for step in steps for piece in _pieces(step.name, 0, step.nbytes))
+    return Chunk(file, offset, nbytes, first, 0, Scope.CHUNK, sources, pieces)
 
 
 def _fine() -> Grain:
@@ -194,24 +212,23 @@ def _size(step: Step, scope: Scope, grain: Grain) -> int:
     return max(1, grain.slice // width) * width * step.dtype.bits // 8
 
 
-def _can_join(held: Sequence[Chunk], chunk: Chunk, method: str, most: int) -> bool:
-    first, last = held[0], held[-1]
-    if not _are_alike(last.step, chunk.step) or not (last.pieces and chunk.pieces) or last.step.rows:
+def _can_join(step: Step, other: Step, method: str) -> bool:
+    """Whether one tensor may be read, computed and written together with the one before it."""
+    is_alone = step.action is Action.BLEND and not KERNELS[method].is_pointwise
+    if is_alone or not (step.nbytes and other.nbytes) or not _are_alike(step, other):
         return False
-    if last.action is Action.BLEND and not KERNELS[method].is_pointwise and last.step is not chunk.step:
-        return False
-    if chunk.offset + chunk.nbytes - first.offset > most:
-        return False
-    return all(map(_lies_behind, last.sources, chunk.sources))
+    return all(_lies_behind(own, step.elements, new) for own, new in zip(step.sources, other.sources, strict=True))
 
 
-def _lies_behind(own: FileRange, new: FileRange) -> bool:
-    return own.offset + own.nbytes == new.offset and own.file == new.file and own.dtype is new.dtype
+def _lies_behind(own: Source, elements: int, new: Source) -> bool:
+    old, tensor = own.tensor, new.tensor
+    end = old.offset + elements * old.dtype.bits // 8
+    return end == tensor.offset and old.file == tensor.file and own.model == new.model and old.dtype is tensor.dtype
 
 
 def _are_alike(step: Step, other: Step) -> bool:
-    return step is other or (
-        not other.rows
+    return (
+        not (step.rows or other.rows)
         and step.action is other.action
         and step.dtype is other.dtype
         and step.weight == other.weight
@@ -219,19 +236,6 @@ def _are_alike(step: Step, other: Step) -> bool:
         and len(step.sources) == len(other.sources)
         and step.parameters == other.parameters
     )
-
-
-def _join(held: Sequence[Chunk]) -> Chunk:
-    first, last = held[0], held[-1]
-    if first is last:
-        return first
-    sources = tuple(
-        FileRange(own.file, own.offset, end.offset + end.nbytes - own.offset, own.dtype)
-        for own, end in zip(first.sources, last.sources, strict=True)
-    )
-    pieces = tuple(piece for chunk in held for piece in chunk.pieces)
-    nbytes = last.offset + last.nbytes - first.offset
-    return Chunk(first.file, first.offset, nbytes, first.step, first.start, first.scope, sources, pieces)
 
 
 def count_blocks(steps: Sequence[Step]) -> Mapping[str, int]:

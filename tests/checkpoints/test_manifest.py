@@ -52,6 +52,17 @@ def problem_of(folder: Path) -> str:
     return str(caught.value)
 
 
+def test_every_tensor_has_a_line_whatever_its_name_holds(tmp_path: Path) -> None:
+    names = ['}, "', '"}, "a": {"', "\\", "}, '", "\u00e9"]
+    entries = {name: TensorEntry(DType.FLOAT32, (number,), f"0{number}") for number, name in enumerate(names)}
+
+    write_manifest(tmp_path, Manifest("0.1", "recipe", "2.13", "x86_64", entries))
+
+    assert read_manifest(tmp_path).tensors == entries
+    lines = (tmp_path / "blockmerge.json").read_text().splitlines()
+    assert [line.split("{")[-1][:15] for line in lines[-7:-2]] == ['"dtype": "F32",'] * 5
+
+
 def test_digests_are_those_of_the_documented_definition() -> None:
     # Golden: a result of this version must keep its digest in every later one.
     assert tensor_digest([]) == "99aa06d3014798d86001c324468d497f"

@@ -286,6 +286,22 @@ def test_tensors_come_in_the_order_of_their_bytes(tmp_path: Path) -> None:
     assert list(read_header(path).tensors) == ["a", "b", "e", "c"]
 
 
+def test_files_with_equal_headers_are_each_judged_by_themselves(tmp_path: Path) -> None:
+    raw = float_file("a")
+    for name in ("one", "other", "cut"):
+        (tmp_path / name).write_bytes(raw if name != "cut" else raw[:-1])
+
+    assert {tensor.file for name in ("one", "other") for tensor in read_header(tmp_path / name).tensors.values()} == {
+        "one",
+        "other",
+    }
+    with pytest.raises(CheckpointError, match=f"cut is cut short: {len(raw) - 1} of {len(raw)} bytes are there"):
+        read_header(tmp_path / "cut")
+    (tmp_path / "one").write_bytes(raw[:-1])
+    with pytest.raises(CheckpointError, match="one is cut short"):
+        read_header(tmp_path / "one")
+
+
 def test_a_header_bomb_is_refused_in_bounded_memory(tmp_path: Path) -> None:
     path = tmp_path / FILE
     count = 200_001
