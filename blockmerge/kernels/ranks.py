@@ -47,27 +47,35 @@ def passes(magnitudes: Magnitudes, ranks: Ranks) -> tuple[Measure, Measure]:
 def passes_by_sample(magnitudes: Magnitudes, ranks: Ranks, elements: int) -> tuple[Measure, ...]:
     """As `passes`, for a tensor of so many elements, whose magnitudes depend on one element each.
 
-    The sample's pass must be the first of all.
+    The sample's pass must be the first of all. A pass that finds the places near where they should be tells how far off
+    the sample is there, so another one looks where they must be then; only then come the passes that look everywhere.
     """
     upper, lower = passes(magnitudes, ranks)
     if not LARGE <= elements < _MOST:
         return upper, lower
 
-    def is_missed(setting: Setting) -> bool:
-        return bool((setting.statistics[1] < 0).any())
+    def begins(counts: Tensor, setting: Setting) -> Tensor:
+        rows = [find_near(row, [rank * int(row.sum()) // elements for rank in ranks(setting)]) for row in counts]
+        return torch.cat([counts, torch.stack(rows)], dim=1)
+
+    def near(tensors: Tensors, setting: Setting) -> Tensor:
+        return count_near(magnitudes(tensors), setting.statistics[-1][:, -len(ranks(setting)) :])
+
+    def values(counts: Tensor, setting: Setting) -> Tensor:
+        return find_near_values(counts, setting.statistics[-1][:, -len(ranks(setting)) :], ranks(setting))
+
+    def values_or_begins(counts: Tensor, setting: Setting) -> Tensor:
+        found, sample = values(counts, setting), setting.statistics[0]
+        if not (found < 0).any():
+            return found
+        return find_near_again(counts, sample[:, UPPER:], sample[:, :UPPER], ranks(setting), elements)
 
     return (
-        Measure(
-            lambda tensors, setting: upper.part([tensor[::_THIN] for tensor in tensors], setting),
-            lambda counts, setting: torch.stack([find_near(row, ranks(setting), elements) for row in counts]),
-            of_sample=True,
-        ),
-        Measure(
-            lambda tensors, setting: count_near(magnitudes(tensors), setting.statistics[-1]),
-            lambda counts, setting: find_near_values(counts, setting.statistics[-1], ranks(setting)),
-        ),
-        replace(upper, needed=is_missed),
-        replace(lower, needed=is_missed),
+        Measure(lambda tensors, setting: upper.part([tensor[::_THIN] for tensor in tensors], setting), begins, True),
+        Measure(near, values_or_begins),
+        Measure(near, values, needed=lambda setting: not setting.statistics[1].is_floating_point()),
+        replace(upper, needed=lambda setting: bool((setting.statistics[2] < 0).any())),
+        replace(lower, needed=lambda setting: bool((setting.statistics[2] < 0).any())),
     )
 
 
@@ -120,11 +128,10 @@ def find_values(counts: Tensor, places: Tensor) -> Tensor:
     return ((places[:, 0] << 16) | lower).to(torch.int32).view(torch.float32)
 
 
-def find_near(counts: Tensor, ranks: Sequence[int], elements: int) -> Tensor:
-    """For each place in a tensor of so many elements the first of the NEAR bits in whose middle it likely is, from the
-    `count_upper` of a sample. int64."""
-    sampled = int(counts.sum())
-    upper = find_upper(counts, [rank * sampled // elements for rank in ranks])[:, 0]
+def find_near(counts: Tensor, places: Sequence[int]) -> Tensor:
+    """For each place in a sample the first of the NEAR bits in whose middle it is, from its `count_upper`. int64."""
+    most = int(counts.sum()) - 1
+    upper = find_upper(counts, [min(max(place, 0), most) for place in places])[:, 0]
     return (upper * LOWER + (LOWER - NEAR) // 2).clamp(0, UPPER * LOWER - NEAR)
 
 
@@ -175,6 +182,35 @@ def find_near_values(counts: Tensor, begins: Tensor, ranks: Sequence[int]) -> Te
     ]
     found = torch.tensor(bits, dtype=torch.int32)
     return found.view(torch.float32).masked_fill(found < 0, -1)
+
+
+def find_near_again(near: Tensor, begins: Tensor, samples: Tensor, ranks: Sequence[int], elements: int) -> Tensor:
+    """Where `count_near` should begin where it missed a place: beyond its own begin, or end, by as much as the sample
+    needs for the numbers that are missing in truth. int64, a row for each tensor."""
+    rows = [
+        [
+            _begin_again(held, begin, rank, sample, elements)
+            for held, begin, rank in zip(counts, own, ranks, strict=True)
+        ]
+        for counts, own, sample in zip(near.view(*begins.shape, NEAR + 1), begins.tolist(), samples, strict=True)
+    ]
+    return torch.tensor(rows)
+
+
+def _begin_again(counts: Tensor, begin: int, rank: int, sample: Tensor, elements: int) -> int:
+    below = int(counts[NEAR])
+    until = below + int(counts[:NEAR].sum())
+    if below <= rank < until:
+        return begin
+    edge, known = (begin, below) if rank < below else (begin + NEAR, until)
+    missing = (rank - known) * int(sample.sum()) / elements
+    return int(find_near(sample, [int(_count_below(sample, edge) + missing)]))
+
+
+def _count_below(counts: Tensor, bits: int) -> float:
+    """About how many of a sample are below these bits, from its `count_upper`."""
+    upper, lower = divmod(min(bits, UPPER * LOWER - 1), LOWER)
+    return int(counts[:upper].sum()) + int(counts[upper]) * lower / LOWER
 
 
 def _near_bits(counts: Tensor, begin: int, rank: int) -> int:
