@@ -111,8 +111,7 @@ class Bench:
             return _bytes_of(result), odd
         if result is tensors[0]:
             result = begun.slot.result.tensor(chunk.nbytes, _torch(chunk)).copy_(result)
-            tensors = self._read_tensors(chunk, begun.slot)
-        result, nonfinite = settle_nonfinite(tensors, result, chunk)
+        result, nonfinite = settle_nonfinite(self._read_tensors(chunk, begun.slot), result, chunk)
         return _bytes_of(result), odd | nonfinite
 
     def _computed(self, chunk: Chunk, setting: Setting | None, slot: _Slot, station: Station) -> Begun:

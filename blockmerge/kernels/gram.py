@@ -14,9 +14,10 @@ from blockmerge.kernels.kernel import Measure, Setting, Tensors, split_base
 def _products(tensors: Tensors, setting: Setting) -> Tensor:
     """Each product in float32 over a slice; the slices are added up exactly."""
     _, vectors = split_base([tensor.flatten() for tensor in tensors], setting)
-    rows = [[float(torch.dot(x, y)) if i <= j else 0.0 for j, y in enumerate(vectors)] for i, x in enumerate(vectors)]
-    upper = torch.tensor(rows, dtype=torch.float64)
-    return upper + upper.triu(1).T
+    count = len(vectors)
+    found = {(i, j): float(torch.dot(vectors[i], vectors[j])) for i in range(count) for j in range(i, count)}
+    rows = [[found[min(i, j), max(i, j)] for j in range(count)] for i in range(count)]
+    return torch.tensor(rows, dtype=torch.float64)
 
 
 GRAM = Measure(_products)

@@ -22,9 +22,13 @@ def merge_tensors(kernel: Kernel, tensors: Tensors, setting: Setting, scope: Sco
         measure = measures[len(setting.statistics)]
         measured = [_sample(tensor) for tensor in seen] if measure.of_sample else seen
         # What is found is small, and concluded on the processors wherever the tensors are.
-        parts = [measure.part(part, now).cpu() for part, now in slices(measured, setting, scope)]
+        parts = [measure.part(_copies(part), now).cpu() for part, now in slices(measured, setting, scope)]
         setting = conclude(measures, parts, setting)
-    return combine(kernel, seen, setting, strength).view(shape)
+    return combine(kernel, _copies(seen), setting, strength).view(shape)
+
+
+def _copies(tensors: Tensors) -> Tensors:
+    return [tensor.clone() for tensor in tensors]
 
 
 def _sample(tensor: Tensor) -> Tensor:
@@ -32,11 +36,12 @@ def _sample(tensor: Tensor) -> Tensor:
 
 
 def combine(kernel: Kernel, tensors: Tensors, setting: Setting, strength: float) -> Tensor:
-    """The method's result, blended into the first tensor by `strength`."""
+    """The method's result, blended into the first tensor by `strength`. It may write over the others."""
+    negative_zeros = find_negative_zeros(tensors)
     result = kernel.combine(tensors, setting)
     if strength != 1:
         result = tensors[0].lerp(result, strength)
-    put_negative_zeros(result, find_negative_zeros(tensors))
+    put_negative_zeros(result, negative_zeros)
     return result
 
 

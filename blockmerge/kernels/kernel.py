@@ -1,6 +1,7 @@
 """What a merge method is made of, and what its functions are told beside the tensors.
 
 A kernel gets float32 tensors of one shape and gives one like them: the base first, where there is one, then the models.
+It may write over all but the first, which are its own: what is in a core's cache already need not be made anew.
 A method of several passes measures the whole tensor first, slice by slice; a combination of such parts must not depend
 on their order, so a part holds whole-number counts, or sums that are added up exactly.
 """
@@ -130,13 +131,14 @@ def _add_counts(parts: Sequence[Tensor]) -> Tensor:
 
 
 def differences(tensors: Tensors) -> list[Tensor]:
-    """What each model changed in the base; new tensors, which the caller may overwrite."""
+    """What each model changed in the base, written over the models."""
     base, *models = tensors
-    return list(torch._foreach_sub(models, [base] * len(models)))
+    torch._foreach_sub_(models, [base] * len(models))
+    return models
 
 
 def change_magnitudes(tensors: Tensors) -> list[Tensor]:
-    """Those of what `differences` gives; new tensors as well."""
+    """Of what `differences` gives, written over the models."""
     changes = differences(tensors)
     torch._foreach_abs_(changes)
     return changes

@@ -19,7 +19,7 @@ from blockmerge.kernels.kernel import Measure, Setting, Tensors
 
 UPPER = 1 << 15  # the sign is 0
 LOWER = 1 << 16
-# Bits that are near enough to be counted in one pass: those of numbers that differ by 3 to 6 %.
+# Bits that are near enough to be counted in one pass: those of numbers that differ by 2 to 5 %.
 NEAR = 6 * LOWER
 LARGE = 1 << 21  # elements, of which a sample is large enough
 _FEW = 1 / 32  # of a tensor's numbers: so many are told sooner one by one than as a histogram that is mostly 0

@@ -23,7 +23,7 @@ def slerp(tensors: Tensors, setting: Setting) -> Tensor:
         return torch.lerp(a, b, weight)
     angle = math.acos(cos)
     shares = [math.sin(part * angle) / math.sin(angle) for part in (1 - weight, weight)]
-    return (a * shares[0]).add_(b, alpha=shares[1])
+    return b.mul_(shares[1]).add_(a, alpha=shares[0])
 
 
 KERNEL = Kernel(slerp, lambda _: (GRAM,))
