@@ -16,7 +16,7 @@ from torch import Tensor
 from blockmerge.core.method import Value
 
 SLICE = 1 << 18  # elements that are measured at once; another number would change sums in their last bits
-_RUNS, _RUN = 64, 1 << 13  # of a sample: so many runs, of so many elements
+_RUNS, _RUN = 64, 1 << 12  # of a sample: so many runs, of so many elements
 _GOLDEN = 0.6180339887498949  # its multiples spread evenly over the unit interval, and in step with no length of rows
 
 

@@ -24,7 +24,7 @@ NEAR = 6 * LOWER
 LARGE = 1 << 21  # elements, of which a sample is large enough
 _FEW = 1 / 32  # of a tensor's numbers: so many are told sooner one by one than as a histogram that is mostly 0
 _MOST = 1 << 31  # elements that counts of 32 bits can tell
-_THIN = 8  # of a sample every eighth number is looked at, as its rows differ more than neighbours do
+_THIN = 4  # of a sample every fourth number is looked at, as its rows differ more than neighbours do
 
 Magnitudes = Callable[[Tensors], Sequence[Tensor]]  # new tensors of no sign, which may be overwritten
 Ranks = Callable[[Setting], Sequence[int]]  # places in ascending order, from 0
