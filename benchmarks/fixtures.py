@@ -1,6 +1,7 @@
 """Models to merge, made by this script: random weights of the size of trained ones, in bfloat16, with fixed seeds."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -33,11 +34,23 @@ def many_shapes(layers: int = 26, experts: int = 128) -> Shapes:
     return shapes | {"model.norm.weight": (64,), "lm_head.weight": (256, 64)}
 
 
+def nbytes(shapes: Shapes) -> int:
+    return 2 * sum(math.prod(shape) for shape in shapes.values())
+
+
+def _few_shapes(wanted: int) -> Shapes:
+    """Large tensors of about so many bytes: as many layers as fit, and rows of embeddings for the rest."""
+    hidden, inner = 1536, 4096
+    layers = wanted // nbytes(llama_shapes(hidden, inner, 1, 0))
+    rest = wanted - nbytes(llama_shapes(hidden, inner, layers, 0))
+    return llama_shapes(hidden, inner, layers, rest // nbytes({"embeddings": (hidden,), "head": (hidden,)}))
+
+
 SIZES: Mapping[str, Shapes] = {
     "1.3 GB": llama_shapes(1536, 4096, 22),
     "5.2 GB": llama_shapes(3072, 8192, 22),
     "10,000 tensors": many_shapes(),
-    "few tensors of the same bytes": llama_shapes(1536, 4096, 3, 2400),
+    "few tensors of the same bytes": _few_shapes(nbytes(many_shapes())),
 }
 
 
