@@ -85,9 +85,10 @@ class MergePage:
         w.add_model.click(self.open_box, inputs, everything, **quick)
         for letter, button in w.remove.items():
             button.click(self._closing(letter), inputs, everything, **quick)
-        others = [form[name].input for name in form if name not in (BASE, *LETTERS, "method", "name", *PLACE)]
-        # Gradio keeps to itself the first input in a box that was hidden, so these are heard by what comes of it.
-        written = [form[name].change for name in PLACE]
+        # Gradio may keep to itself the first input in a box that was hidden, so these are heard by what comes of it.
+        hidden = (*PLACE, "device")
+        others = [form[name].input for name in form if name not in (BASE, *LETTERS, "method", "name", *hidden)]
+        written = [form[name].change for name in hidden]
         gr.on([w.grid.input, *others, *written], self.edit, inputs, self._said(), **latest)
         w.more.expand(self.edit, inputs, self._said(), **latest)  # a worker may have said meanwhile which GPU it has
         form["name"].change(self.rename, inputs | {w.looked}, self._said(), **latest)
