@@ -46,13 +46,13 @@ def start_two(crew: Bench) -> tuple[subprocess.Popen[bytes], subprocess.Popen[by
 
 
 def add(crew: Bench, name: str, models: Models) -> int:
-    """A job of 0.5 GB in six parts or so; linear would be done before two workers can be caught at it."""
+    """A job of 1 GB in six parts or so; half of it, or linear, may be done before two workers are caught at it."""
     recipe = {
         "blockmerge": 1,
         "method": "slerp",
         "models": {"a": str(models[0]), "b": str(models[1])},
         "weights": {"layers": 0.5},
-        "output": {"shard_size": "100MB"},
+        "output": {"shard_size": "200MB", "dtype": "float32"},
     }
     return crew.add_recipe(name, json.dumps(recipe))
 
