@@ -4,7 +4,7 @@ For float32 numbers of no sign, whose bits, read as whole numbers, are in the sa
 up to half a megabyte for each place; exact, unlike a histogram of values, and independent of how the tensor is cut.
 
 Of a large tensor a sample says near which bits the place is. Then one pass over the whole is enough, which counts these
-bits; if the place is not among them, the two passes follow.
+bits. If the place is not among them, what was counted says where to look again; the two passes are the last resort.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,7 @@ _FEW = 1 / 32  # of a tensor's numbers: so many are told sooner one by one than 
 _MOST = 1 << 31  # elements that counts of 32 bits can tell
 _THIN = 4  # of a sample every fourth number is looked at, as its rows differ more than neighbours do
 
-Magnitudes = Callable[[Tensors], Sequence[Tensor]]  # new tensors of no sign, which may be overwritten
+Magnitudes = Callable[[Tensors], Sequence[Tensor]]  # of no sign, written over the models
 Ranks = Callable[[Setting], Sequence[int]]  # places in ascending order, from 0
 
 
