@@ -1,19 +1,46 @@
 """Which workers stand beside which page: those of the same machine with the same BLOCKMERGE_HOME.
 
-A page holds tokens that leave its machine for nowhere (tokens.py), so a job that needs one has to come to it.
+A page holds tokens that leave its machine for nowhere (tokens.py), so a job that needs one has to come to it; one that
+asks for a GPU has to go where there is one.
 """
 
 import os
 import platform
 import secrets
+from collections.abc import Collection, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+from blockmerge.engine.devices import CPU
 from blockmerge.errors import SettingsError
+from blockmerge.jobs.states import Job
 from blockmerge.settings import Settings
 
 ID_FILE = "home.id"
 ID_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a worker is, and whether it has found a GPU there."""
+
+    home: str | None
+    has_gpu: bool = False
+
+
+def is_choosy(job: Job) -> bool:
+    """Whether it matters which worker takes it."""
+    return job.stays_home or job.device != CPU
+
+
+def homes_for(job: Job, places: Collection[Place]) -> Sequence[str] | None:
+    """The homes whose workers alone may take a job, none as long as it looks for a GPU; None where any worker may."""
+    if job.stays_home:
+        return None if job.home is None else (job.home,)
+    if job.device == CPU or all(place.has_gpu or place.home is None for place in places):
+        return None
+    return sorted({place.home for place in places if place.has_gpu and place.home is not None})
 
 
 def home_of(settings: Settings) -> str | None:

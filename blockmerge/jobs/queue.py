@@ -29,13 +29,19 @@ class MergeQueue:
         with SetWorkflowID(str(ticket)), SetEnqueueOptions(priority=turn):
             DBOS.enqueue_workflow(_name(home), self._workflow, ticket.job, ticket.attempt)
 
-    def is_active(self, tickets: Collection[Ticket], workers: Collection[str]) -> Mapping[Ticket, bool]:
-        """For each ticket that was ever put: True while it waits or one of these workers carries it out."""
+    def is_active(
+        self, tickets: Collection[Ticket], workers: Collection[str], homes: Collection[str] = ()
+    ) -> Mapping[Ticket, bool]:
+        """For each ticket that was ever put: True while one of these workers carries it out, or it waits for any.
+
+        One that was put for a home waits for somebody only where that is one of `homes`.
+        """
+        somewhere = {_name(None), *map(_name, homes)}
         named = {str(ticket): ticket for ticket in tickets}
         asked = to_power_of_two(list(named))
         found = DBOS.list_workflows(workflow_ids=asked, load_input=False, load_output=False)
         return {
-            named[workflow.workflow_id]: workflow.status in _IN_LINE
+            named[workflow.workflow_id]: (workflow.status in _IN_LINE and workflow.queue_name in somewhere)
             or (workflow.status == "PENDING" and workflow.executor_id in workers)
             for workflow in found
         }

@@ -168,11 +168,6 @@ class Job:
     def ticket(self) -> Ticket:
         return Ticket(self.id, self.attempt)
 
-    @property
-    def bound_to(self) -> str | None:
-        """The home whose workers alone may take it; None where any may."""
-        return self.home if self.stays_home else None
-
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))})

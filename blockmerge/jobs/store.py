@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from blockmerge.core.progress import Progress
 from blockmerge.engine.devices import Found
 from blockmerge.errors import JobRequestError
+from blockmerge.jobs.homes import Place
 from blockmerge.jobs.line import put_in_line
 from blockmerge.jobs.secrets import mask_secrets
 from blockmerge.jobs.states import LEGAL_MOVES, LIVE, Job, JobState, NewJob, Ticket
@@ -219,11 +220,11 @@ class Store:
             rows = connection.execute(sa.select(WORKERS.c.id, WORKERS.c.beats))
             return {row.id: row.beats for row in rows}
 
-    def homes(self) -> dict[str, str | None]:
+    def places(self) -> dict[str, Place]:
         """Where each worker is."""
         with self.database.quick.connect() as connection:
-            rows = connection.execute(sa.select(WORKERS.c.id, WORKERS.c.home))
-            return {row.id: row.home for row in rows}
+            rows = connection.execute(sa.select(WORKERS.c.id, WORKERS.c.home, WORKERS.c.gpu))
+            return {row.id: Place(row.home, bool(row.gpu)) for row in rows}
 
     def remove_worker(self, worker: str) -> None:
         """It has ended, or is dead."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection
 
 from blockmerge.engine.devices import Found
+from blockmerge.jobs.homes import Place, homes_for, is_choosy
 from blockmerge.jobs.parts import Parts
 from blockmerge.jobs.queue import MergeQueue
 from blockmerge.jobs.recovery import WORKER_KILLED, try_again
@@ -14,7 +15,8 @@ from blockmerge.jobs.store import Store
 
 BEAT_EVERY = 1.0  # seconds
 DEAD_AFTER = 6.0  # seconds in which a worker's number of beats stands still
-LEFT_AFTER = 60.0  # seconds without a worker after which nobody waits for a home's own any more
+LEFT_AFTER = 60.0  # seconds without a worker after which nobody waits for a home's own, or for a GPU, any more
+A_GPU = "a GPU"  # in the place of a home; after that time any worker gets the job, and says that there is none
 NOBODY_HOME = (
     "This job needs the token of whoever asked for it, and on the machine of that page no worker has run for a minute. "
     "Start the page there, sign in (on the Settings tab), then continue this job."
@@ -59,28 +61,25 @@ class Colleagues:
     def _dead_at_home(self) -> set[str]:
         if self._home is None:
             return set()
-        beside = {name for name, home in self._store.homes().items() if home == self._home} - {self._me}
+        beside = {name for name, place in self._store.places().items() if place.home == self._home} - {self._me}
         return {name for name in beside if self._is_dead(name)}
 
 
-class Homes:
-    """Where workers are, and which homes had none for so long that their jobs need somebody to look after them."""
+class Missed:
+    """Which homes had no worker for so long that their jobs need somebody to look after them, or that no GPU comes."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._missed: dict[str, float] = {}  # since when
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
 
-    def look(self, wanted: Collection[str]) -> tuple[Collection[str], Collection[str]]:
-        """Of the wanted homes those with a worker, and those that nobody waits for any more."""
+    def look(self, missing: Collection[str]) -> set[str]:
+        """Of what is wanted and has no worker now, what nobody waits for any more."""
         now = time.monotonic()
-        known = self._store.homes().values() if wanted else ()
-        there = {home for home in wanted if home in known}
-        self._missed = {home: self._missed.get(home, now) for home in wanted if home not in there}
-        return there, {home for home, since in self._missed.items() if now - since > LEFT_AFTER}
+        self._since = {home: self._since.get(home, now) for home in missing}
+        return {home for home, since in self._since.items() if now - since > LEFT_AFTER}
 
 
 def keep_in_line(
-    store: Store, queue: MergeQueue, workers: Collection[str], own: Collection[Ticket], homes: Homes
+    store: Store, queue: MergeQueue, workers: Collection[str], own: Collection[Ticket], missed: Missed
 ) -> None:
     """See to it that every waiting job has a ticket in the queue and every running one somebody who runs it.
 
@@ -93,19 +92,35 @@ def keep_in_line(
             remove_part_folder(job.out)
     if any(job.cancel_asked and job.state not in RUNNING for job in live):
         store.cancel_waiting()
-    is_active = queue.is_active([job.ticket for job in live], workers) if live else {}
-    there, left = homes.look({job.bound_to for job in live if job.bound_to and job.state is JobState.WAITING})
+    choosy = [job for job in live if is_choosy(job) and job.state is JobState.WAITING]
+    places = store.places().values() if choosy else ()
+    there = {place.home for place in places if place.home is not None}
+    aims = {job.ticket: _aim_of(job, places) for job in choosy}
+    left = missed.look({aim for aim in aims.values() if aim is not None} - there)
+    is_active = queue.is_active([job.ticket for job in live], workers, there) if live else {}
     for job in live:
         active = is_active.get(job.ticket)
         if job.state is JobState.WAITING and not job.cancel_asked:
-            if job.bound_to in left:
+            aim = aims.get(job.ticket)
+            if aim in left and aim != A_GPU:
                 store.move(job.ticket, {JobState.WAITING}, JobState.NEEDS_SIGN_IN, error=NOBODY_HOME)
-            elif active is None and (job.bound_to is None or job.bound_to in there):
-                queue.put(job.ticket, job.turn, job.bound_to)
+            elif active is None and (aim is None or aim in there | left):
+                queue.put(job.ticket, job.turn, aim if aim in there else None)
             elif active is False and job.ticket not in own:
                 store.renew(job.ticket)
         elif job.state in RUNNING and not active and job.ticket not in own:
             _recover(store, job)
+
+
+def _aim_of(job: Job, places: Collection[Place]) -> str | None:
+    """Where a job's ticket goes: to any worker, to a home, or to A_GPU that is still to be found.
+
+    Of several homes to another one each time that its ticket was used up, as where somebody was busy (worker.py).
+    """
+    homes = homes_for(job, places)
+    if homes is None:
+        return None
+    return homes[(job.id + job.attempt) % len(homes)] if homes else A_GPU
 
 
 def _recover(store: Store, job: Job) -> None:

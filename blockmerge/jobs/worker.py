@@ -21,7 +21,7 @@ from blockmerge.engine.loading import Transformers
 from blockmerge.errors import JobRequestError
 from blockmerge.jobs.attempt import Attempt
 from blockmerge.jobs.helper import Helper
-from blockmerge.jobs.homes import home_of
+from blockmerge.jobs.homes import Place, home_of, homes_for, is_choosy
 from blockmerge.jobs.job_log import JobLog
 from blockmerge.jobs.locks import held_while_alive, worker_lock
 from blockmerge.jobs.memory import fits_beside
@@ -35,7 +35,7 @@ from blockmerge.jobs.secrets import mask_log_records
 from blockmerge.jobs.states import RUNNING, Job, JobState, Ticket, refuse_left_over, refuse_taken
 from blockmerge.jobs.store import Store, open_store
 from blockmerge.jobs.tokens import ask_token
-from blockmerge.jobs.watch import Colleagues, Homes, keep_in_line
+from blockmerge.jobs.watch import Colleagues, Missed, keep_in_line
 from blockmerge.settings import Settings, environment_of, read_settings
 
 LOOK_EVERY = 0.1  # seconds between two looks at the table of jobs
@@ -100,7 +100,7 @@ class Worker:
     def _work(self, colleagues: Colleagues) -> None:
         self._workers = colleagues.look()
         self._warm_up()
-        homes, at_once = Homes(self._store), self._settings.jobs_at_once
+        missed, at_once = Missed(), self._settings.jobs_at_once
         with (
             open_queue(self._settings.queue, self.name, at_once, self._carry_out, self._home) as queue,
             self._helping() as check_helper,
@@ -113,7 +113,7 @@ class Worker:
                         self._transformers.start()
                     check_helper()
                     self._workers = colleagues.look(self._find_gpu())
-                    keep_in_line(self._store, queue, self._workers, self._own_tickets(), homes)
+                    keep_in_line(self._store, queue, self._workers, self._own_tickets(), missed)
                     if time.monotonic() - swept > SWEEP_EVERY:
                         sweep_results(self._store, self._settings.keep_days)
                         swept = time.monotonic()
@@ -191,27 +191,37 @@ class Worker:
         until = time.monotonic() + PATIENCE
         while not self._stopping.is_set():
             live = self._store.live()
-            waiting = [job for job in live if job.state is JobState.WAITING and job.bound_to in (None, self._home)]
-            job = next((job for job in waiting if job.ticket == ticket), None)
-            if job is None:
-                return False  # edited, cancelled or moved meanwhile
+            waiting = [job for job in live if job.state is JobState.WAITING]
+            places = self._store.places() if any(map(is_choosy, waiting)) else {}
+            # One that looks for a GPU stands in nobody's way. Whoever gets its ticket may say that there is none.
+            mine = [job for job in waiting if job.ticket == ticket or self._may_take(job, places, default=False)]
+            job = next((job for job in mine if job.ticket == ticket), None)
+            if job is None or not self._may_take(job, places, default=True):
+                return False  # edited, cancelled or moved meanwhile, or somebody has the GPU that it asks for
             if len(self._begun) == self._settings.jobs_at_once:  # its queues hand out so many each
                 if self._is_free_elsewhere(job, live):
                     return False
                 until = time.monotonic() + PATIENCE
-            elif job is waiting[0] and self._begin(job):
+            elif job is mine[0] and self._begin(job):
                 return True
-            elif job is not waiting[0] and time.monotonic() > until:
+            elif job is not mine[0] and time.monotonic() > until:
                 return False  # it comes behind others that were put back in line
             self._stopping.wait(LOOK_EVERY)
         return False
 
+    def _may_take(self, job: Job, places: Mapping[str, Place], default: bool) -> bool:
+        """Whether it may be carried out here; `default` where no worker has what it asks for."""
+        homes = homes_for(job, places.values())
+        return homes is None or self._home in homes or (default and not homes)
+
     def _is_free_elsewhere(self, job: Job, live: Collection[Job]) -> bool:
         """Whether another worker could begin with a job that has to wait here."""
         at_work = Counter(other.worker for other in live if other.state in RUNNING)
+        places = self._store.places()
+        homes = homes_for(job, places.values())
         return any(
-            name != self.name and at_work[name] < self._settings.jobs_at_once and job.bound_to in (None, home)
-            for name, home in self._store.homes().items()
+            name != self.name and at_work[name] < self._settings.jobs_at_once and (homes is None or place.home in homes)
+            for name, place in places.items()
         )
 
     def _begin(self, job: Job) -> bool:

@@ -50,7 +50,7 @@ def add(bench: Bench, name: str, *models: str) -> int:
 
 def workers_at(bench: Bench) -> set[str]:
     here = home_of(bench.settings)
-    return {worker for worker, home in bench.store.homes().items() if home == here}
+    return {worker for worker, place in bench.store.places().items() if place.home == here}
 
 
 def dumped(queue: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 from blockmerge.checkpoints.manifest import MANIFEST
 from blockmerge.core.wish import Wish
 from blockmerge.jobs.attempt import STOP_GRACE
+from blockmerge.jobs.homes import homes_for
 from blockmerge.jobs.own_jobs import OwnJobs
 from blockmerge.jobs.states import JobState, NewJob, part_folder
 from tests.hub.test_homes import dumped
@@ -194,4 +195,4 @@ def test_a_clone_goes_where_the_job_goes(bench: Bench, large: HubServer) -> None
 
     assert clone.wish == own.get(number).wish == Wish(TO, "mit")
     assert clone.stays_home
-    assert clone.bound_to == clone.home
+    assert homes_for(clone, ()) == (clone.home and (clone.home,))

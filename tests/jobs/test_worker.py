@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from blockmerge.core.progress import Stage
-from blockmerge.engine.devices import ask_gpu
+from blockmerge.engine.devices import Found, ask_gpu
 from blockmerge.errors import JobRequestError
 from blockmerge.jobs.states import LIVE, JobState, Ticket, part_folder
 from tests.jobs.bench import Bench, use_up, wait_until
@@ -55,6 +55,7 @@ def test_a_worker_tells_the_queue_which_gpu_it_has(bench: Bench) -> None:
     assert bench.store.find_gpu() == ask_gpu()
 
 
+@pytest.mark.parametrize("queue", ["sqlite"], indirect=True)  # on PostgreSQL one with a GPU may come within a minute
 def test_a_job_for_a_gpu_fails_with_a_sentence_at_a_worker_without_one(
     bench: Bench, small_models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,6 +68,28 @@ def test_a_job_for_a_gpu_fails_with_a_sentence_at_a_worker_without_one(
     assert (job.error or "").startswith("device cuda: no CUDA GPU was found (torch ")
     assert (job.error or "").endswith("or install torch's CUDA build where there is a GPU.")
     assert bench.folders() == []
+
+
+@pytest.mark.parametrize("queue", ["postgres"], indirect=True)  # a queue in a file has one worker
+def test_a_worker_without_a_gpu_leaves_its_jobs_to_a_colleague_until_that_one_is_gone(
+    bench: Bench, small_models: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    bench.store.beat("colleague", "elsewhere", Found(gpu="NVIDIA H200"))
+    wanted = bench.add("wanted", small_models, method="karcher", device="cuda")
+    other = bench.add("other", small_models)
+    bench.start_worker()
+
+    bench.wait_for(other, JobState.DONE)
+    bench.store.beat("colleague", "elsewhere")
+    waiting = bench.store.get(wanted)
+    assert (waiting.state, waiting.begun, waiting.attempt) == (JobState.WAITING, False, 1)
+
+    bench.store.remove_worker("colleague")
+    # Its ticket waited for workers who are gone; for the next one it waits in the table, as long as one may come.
+    wait_until(lambda: bench.store.get(wanted).attempt == 2, 5, lambda: bench.store.get(wanted))
+    time.sleep(1)
+    assert bench.store.get(wanted).state is JobState.WAITING
 
 
 def test_a_cancel_ends_the_merge_within_a_second_and_leaves_nothing(bench: Bench, large_models: Models) -> None:
