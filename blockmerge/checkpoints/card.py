@@ -66,11 +66,15 @@ def choose_licence(parents: Sequence[Parent], chosen: str | None) -> str:
         return chosen
     licence = agreed_licence(parents)
     if licence is None:
-        held = "; ".join(f"{parent.name}: {_shown(parent.licence)}" for parent in parents)
         raise HubRefusalError(
-            f"The licence of the result is yours to choose, by those of its models ({held}): add --license NAME."
+            f"The licence of the result is yours to choose, by those of its models ({held_licences(parents)}): "
+            "add --license NAME."
         )
     return licence
+
+
+def held_licences(parents: Sequence[Parent]) -> str:
+    return "; ".join(f"{parent.name}: {_shown(parent.licence)}" for parent in parents)
 
 
 def agreed_licence(parents: Sequence[Parent]) -> str | None:

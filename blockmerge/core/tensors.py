@@ -100,6 +100,7 @@ class Checkpoint:
     `origin` is the commit on the Hub that it comes from. Where `is_headers_only`, the folder's weight files hold their
     headers and nothing behind them: enough for a plan, not for a merge.
     `samples` has one of the first bytes of each matrix that a tied config may mean to be a copy of another.
+    `licence` is what the Hub was told of it; None where nothing is known.
     """
 
     folder: Path
@@ -115,6 +116,7 @@ class Checkpoint:
     origin: HubReference | None = None
     is_headers_only: bool = False
     samples: Mapping[str, str] = field(default_factory=dict)
+    licence: str | None = None
 
     @cached_property
     def layout(self) -> Layout:

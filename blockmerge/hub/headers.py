@@ -73,7 +73,7 @@ def open_headers(hub: Hub, listing: Listing) -> Checkpoint:
         _make(hub, listing, folder)
     else:
         check_access(hub, listing)
-    return replace(open_checkpoint(folder), origin=listing.reference)
+    return replace(open_checkpoint(folder), origin=listing.reference, licence=listing.licence)
 
 
 def _make(hub: Hub, listing: Listing, folder: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from blockmerge.checkpoints.card import is_licence
+from blockmerge.checkpoints.card import Parent, agreed_licence, held_licences, is_licence
 from blockmerge.checkpoints.models import with_tokens
 from blockmerge.core.blocks import list_blocks
 from blockmerge.core.describe import describe_checkpoint
@@ -134,7 +134,7 @@ class Drafting:
         output, name = self.context.settings.output, self._check_name(draft.name)
         if form.keeps_nothing:
             need = estimate_by_shard(plan, output)
-            here, figures = [name, self._check_place(form), check_room(need)], needs(plan, need, stays=False)
+            here, figures = [name, self._check_place(form, plan), check_room(need)], needs(plan, need, stays=False)
         else:
             need = estimate(plan, output, form.device)
             fetch = self.models.fetch_of(plan.checkpoints, need.disk + need.scratch, output)
@@ -160,12 +160,18 @@ class Drafting:
     def _own(self, owner: str) -> OwnJobs:
         return OwnJobs(self.context.store, self.context.settings, owner)
 
-    def _check_place(self, form: Form) -> Check:
-        """Whether this person may name this place; that they may write there, the job asks before it merges."""
+    def _check_place(self, form: Form, plan: Plan) -> Check:
+        """Whether this person may name this place, and the card can have a licence.
+
+        That they may write there, the job asks before it merges.
+        """
         if not form.repository:
             return Check(False, say("publish.no_place"))
         if form.licence and not is_licence(form.licence):
             return Check(False, say("publish.no_licence"))
+        parents = [Parent(key, held.name, held.origin, held.licence) for key, held in plan.checkpoints.items()]
+        if not form.licence and agreed_licence(parents) is None:
+            return Check(False, say("merge.choose_licence", held=held_licences(parents)))
         from blockmerge.hub.push import read_destination  # the Hub's client takes a while to import
 
         try:

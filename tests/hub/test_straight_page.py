@@ -17,6 +17,7 @@ from blockmerge.ui.new_jobs import edited_job, shape_jobs
 from blockmerge.ui.tabs import Context
 from tests.hub.test_straight import large
 from tests.hub_server import HubServer
+from tests.tiny_models import write_llama
 from tests.ui.test_draft import fold, said
 
 __all__ = ["large"]  # the fixture of another file
@@ -91,6 +92,27 @@ def test_what_is_kept_nowhere_takes_no_gpu(ann: Drafting) -> None:
     assert ann.context.store.get(number).device == "cpu"
 
 
+def test_the_licence_is_asked_for_only_where_the_models_do_not_agree(
+    server: HubServer, context: Context, tmp_path: Path
+) -> None:
+    context.identity.sign_in(LOCAL, server.store.add_user("ann").token, "ann")
+    for name, licence in (("one", "mit"), ("two", "mit"), ("three", "apache-2.0")):
+        folder = write_llama(tmp_path / name, seed=len(name))
+        (folder / "README.md").write_text(f"---\nlicense: {licence}\n---\n")
+        server.store.add_folder(f"org/{name}", folder)
+    form = replace(FORM, models={"a": "org/one", "b": "org/two"}, licence="")
+
+    same = Drafting(context).look(form)
+    other = Drafting(context).look(replace(form, models={"a": "org/one", "b": "org/three"}))
+
+    assert same.ready
+    assert not other.ready
+    assert said(other.bar) == [
+        "The licence of the result is yours to choose, by those of its models "
+        "(org/one: mit; org/three: apache-2.0). Write it under Licence."
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -99,6 +121,11 @@ def test_what_is_kept_nowhere_takes_no_gpu(ann: Drafting) -> None:
         (
             {"licence": "my own"},
             "Choose a licence by its name on the Hub, such as apache-2.0. The card is written with it.",
+        ),
+        (
+            {"licence": ""},
+            "The licence of the result is yours to choose, by those of its models "
+            "(org/large-a: unknown; org/large-b: unknown). Write it under Licence.",
         ),
     ],
 )
