@@ -30,7 +30,7 @@ class MergeQueue:
             DBOS.enqueue_workflow(_name(home), self._workflow, ticket.job, ticket.attempt)
 
     def is_active(
-        self, tickets: Collection[Ticket], workers: Collection[str], homes: Collection[str] = ()
+        self, tickets: Collection[Ticket], workers: Collection[str], homes: Collection[str]
     ) -> Mapping[Ticket, bool]:
         """For each ticket that was ever put: True while one of these workers carries it out, or it waits for any.
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import FrameType
@@ -21,7 +21,7 @@ from blockmerge.engine.loading import Transformers
 from blockmerge.errors import JobRequestError
 from blockmerge.jobs.attempt import Attempt
 from blockmerge.jobs.helper import Helper
-from blockmerge.jobs.homes import Place, home_of, homes_for, is_choosy
+from blockmerge.jobs.homes import home_of, homes_for, is_choosy
 from blockmerge.jobs.job_log import JobLog
 from blockmerge.jobs.locks import held_while_alive, worker_lock
 from blockmerge.jobs.memory import fits_beside
@@ -193,11 +193,12 @@ class Worker:
             live = self._store.live()
             waiting = [job for job in live if job.state is JobState.WAITING]
             places = self._store.places() if any(map(is_choosy, waiting)) else {}
-            # One that looks for a GPU stands in nobody's way. Whoever gets its ticket may say that there is none.
-            mine = [job for job in waiting if job.ticket == ticket or self._may_take(job, places, default=False)]
-            job = next((job for job in mine if job.ticket == ticket), None)
-            if job is None or not self._may_take(job, places, default=True):
+            homes = {job.ticket: homes_for(job, places.values()) for job in waiting}
+            if ticket not in homes or (homes[ticket] and not self._is_one_of(homes[ticket])):
                 return False  # edited, cancelled or moved meanwhile, or somebody has the GPU that it asks for
+            # Others that still look for a GPU are in nobody's way; whoever gets a ticket of one says there is none.
+            mine = [job for job in waiting if job.ticket == ticket or self._is_one_of(homes[job.ticket])]
+            [job] = [job for job in mine if job.ticket == ticket]
             if len(self._begun) == self._settings.jobs_at_once:  # its queues hand out so many each
                 if self._is_free_elsewhere(job, live):
                     return False
@@ -209,10 +210,8 @@ class Worker:
             self._stopping.wait(LOOK_EVERY)
         return False
 
-    def _may_take(self, job: Job, places: Mapping[str, Place], default: bool) -> bool:
-        """Whether it may be carried out here; `default` where no worker has what it asks for."""
-        homes = homes_for(job, places.values())
-        return homes is None or self._home in homes or (default and not homes)
+    def _is_one_of(self, homes: Sequence[str] | None) -> bool:
+        return homes is None or self._home in homes
 
     def _is_free_elsewhere(self, job: Job, live: Collection[Job]) -> bool:
         """Whether another worker could begin with a job that has to wait here."""

@@ -197,13 +197,13 @@ carry_out = lambda ticket: (time.sleep(0.1), handed_out.append(ticket))
 with open_queue(sys.argv[1], "me", 1, carry_out) as queue:
     for ticket in tickets:
         queue.put(ticket, ticket.job)
-    waiting = queue.is_active({*tickets, Ticket(99, 1)}, {"me"})
-    while any(queue.is_active(tickets, {"me"}).values()):
+    waiting = queue.is_active({*tickets, Ticket(99, 1)}, {"me"}, ())
+    while any(queue.is_active(tickets, {"me"}, ()).values()):
         time.sleep(0.05)
     print(json.dumps({
         "order": [str(ticket) for ticket in handed_out],
         "before": {str(ticket): active for ticket, active in waiting.items()},
-        "after": {str(ticket): active for ticket, active in queue.is_active(tickets, {"me"}).items()},
+        "after": {str(ticket): active for ticket, active in queue.is_active(tickets, {"me"}, ()).items()},
     }))
 """
 
